@@ -1,0 +1,120 @@
+# Everything a contributor types. `make` alone lists the targets.
+# Options: CLUSTER=embedded|kind|current  NODES=1|2  EGRESS=on|off  YES=1 (don't ask)
+
+SHELL := /bin/bash -euo pipefail
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CLUSTER_TOOL := $(BIN)/python -m driftstack_cluster
+PYTEST := $(BIN)/python -m pytest
+SOURCES := common operator api agent cluster tests benchmarks
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+# --- the two commands of the README -----------------------------------------------------------------------------
+
+.PHONY: demo
+demo: up ## Set everything up and run the main job: sessions by REST and kubectl, captures in demo/
+	$(CLUSTER_TOOL) demo
+
+.PHONY: test
+test: check unit up contract integration e2e ## Everything: check, unit, contract, integration, e2e on the cluster of `make up`
+
+# --- the cluster ------------------------------------------------------------------------------------------------
+
+.PHONY: up
+up: $(STAMP) ## A cluster with Driftstack on it (starts, repairs or updates it)
+	$(CLUSTER_TOOL) up
+
+.PHONY: down
+down: $(STAMP) ## Stop the cluster and remove what it left on the machine (packages and caches stay)
+	$(CLUSTER_TOOL) down
+
+.PHONY: status
+status: $(STAMP) ## What runs
+	$(CLUSTER_TOOL) status
+
+# --- tests, each ring alone -------------------------------------------------------------------------------------
+
+.PHONY: check
+check: $(STAMP) ## Lint, formatting, types, layers
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy common/driftstack_common operator/driftstack_operator api/driftstack_api agent/driftstack_agent cluster/driftstack_cluster
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(STAMP) ## Format and fix what a tool can fix
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+.PHONY: unit
+unit: $(STAMP) ## No I/O, seconds
+	$(PYTEST) tests/unit
+
+.PHONY: contract
+contract: $(STAMP) ## CRDs = models = chart = OpenAPI
+	$(PYTEST) tests/contract
+
+.PHONY: integration
+integration: $(STAMP) browser ## Real Chromium under the agent; the facade over ASGI and the published client
+	$(PYTEST) tests/integration -m "not cluster_lifecycle"
+
+.PHONY: e2e
+e2e: $(STAMP) ## The running cluster through its three doors (`make up` first)
+	$(PYTEST) tests/e2e
+
+.PHONY: test-cluster
+test-cluster: $(STAMP) ## `make down` removes all that `make up` made (stops your cluster)
+	$(PYTEST) tests/integration -m cluster_lifecycle
+
+# --- figures ----------------------------------------------------------------------------------------------------
+
+.PHONY: bench-start
+bench-start: ## Cold start against a `sleep` pod of the same run
+	$(BIN)/python benchmarks/start.py
+
+.PHONY: bench-writes
+bench-writes: ## API-server writes of one session's life, from the server's own metrics
+	$(BIN)/python benchmarks/writes.py
+
+.PHONY: bench-memory
+bench-memory: ## PSS of the agent and of idle pods, alone and ten side by side
+	$(BIN)/python benchmarks/memory.py
+
+# --- upkeep -----------------------------------------------------------------------------------------------------
+
+.PHONY: lock
+lock: $(STAMP) ## Compile the requirement locks anew (all with hashes)
+	$(BIN)/uv pip compile -q --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 \
+	  --all-extras --group dev pyproject.toml -o requirements.lock
+	for pair in operator:operator facade:api agent:agent; do \
+	  $(BIN)/uv pip compile -q --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 \
+	    --extra $${pair#*:} -c requirements.lock pyproject.toml -o images/$${pair%:*}/requirements.lock; \
+	done
+
+.PHONY: clean
+clean: ## Remove what tests and tools left in the checkout (not the cluster)
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo dist
+
+# A browser for the integration ring; the images bring their own.
+.PHONY: browser
+browser:
+	@command -v chromium-headless-shell >/dev/null || { \
+	  echo "Installing chromium-headless-shell for the integration tests"; \
+	  apt-get install -y -qq --no-install-recommends chromium-headless-shell >/dev/null 2>&1 \
+	    || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium-headless-shell >/dev/null; }; }
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Driftstack needs Python 3.11 or newer: set PYTHON=…"; exit 1; }
+	@echo "Installing Python packages into $(VENV)"
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null \
+	  || { apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null && $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip install -q --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@

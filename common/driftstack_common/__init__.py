@@ -1,0 +1,1 @@
+"""What every component shares: names, the models of our kinds, the agent's protocol, Kubernetes access."""

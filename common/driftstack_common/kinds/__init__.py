@@ -1,0 +1,43 @@
+"""Our custom resources as typed, immutable structures; one module per kind, field for field as in `crds/`.
+
+`msgspec.convert(body, Session)` reads an API object; unknown fields (managedFields and the like) are ignored.
+"""
+
+from driftstack_common.kinds.account import Account, AccountSpec, AccountStatus, Tier
+from driftstack_common.kinds.api_key import ApiKey, ApiKeySpec
+from driftstack_common.kinds.archetype import Archetype, ArchetypeSpec, Device
+from driftstack_common.kinds.create_request import CreateRequest, CreateRequestSpec
+from driftstack_common.kinds.meta import Condition, Kind, Meta, Resource, from_body, to_body
+from driftstack_common.kinds.pool import Pool, PoolSpec, PoolStatus
+from driftstack_common.kinds.record import Record, RecordSpec
+from driftstack_common.kinds.session import Browser, Phase, Session, SessionSpec, SessionStatus
+
+__all__ = [
+    "Account",
+    "AccountSpec",
+    "AccountStatus",
+    "ApiKey",
+    "ApiKeySpec",
+    "Archetype",
+    "ArchetypeSpec",
+    "Browser",
+    "Condition",
+    "CreateRequest",
+    "CreateRequestSpec",
+    "Device",
+    "Kind",
+    "Meta",
+    "Phase",
+    "Pool",
+    "PoolSpec",
+    "PoolStatus",
+    "Record",
+    "RecordSpec",
+    "Resource",
+    "Session",
+    "SessionSpec",
+    "SessionStatus",
+    "Tier",
+    "from_body",
+    "to_body",
+]

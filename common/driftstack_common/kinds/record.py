@@ -1,0 +1,41 @@
+"""SessionRecord: one ended session, as it was when it ended."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from driftstack_common.kinds.meta import Kind, Model, Resource
+from driftstack_common.kinds.session import BehavioralProfile, Browser, Purpose
+
+
+class RecordSpec(Model, frozen=True, kw_only=True):
+    """The session's last word; immutable. Times are RFC 3339 with milliseconds.
+
+    Attributes:
+        ready_at: None when it never became ready.
+        duration_milliseconds: from created_at to ended_at.
+    """
+
+    session_name: str
+    session_uid: str
+    phase: Literal["destroyed", "errored"]
+    reason: str
+    message: str = ""
+    archetype: str
+    purpose: Purpose = "production_customer"
+    label: str | None = None
+    metadata: dict[str, Any] | None = None
+    behavioral_profile: BehavioralProfile = "regular"
+    api_key_id: str
+    created_at: str
+    ready_at: str | None = None
+    ended_at: str
+    duration_milliseconds: int
+    browser: Browser | None = None
+
+
+class Record(Resource, frozen=True, kw_only=True):
+    """A SessionRecord object; its name is the session's uid."""
+
+    KIND: ClassVar[Kind] = Kind("SessionRecord", "sessionrecords")
+    spec: RecordSpec

@@ -1,0 +1,219 @@
+"""A small asynchronous client of the Kubernetes API on `kubernetes.aio`: plain bodies, our own exceptions.
+
+`kubernetes.aio` brings configuration, authentication and connections; its typed models are left aside (they cost
+a second of start-up, 100 MB, and reject fields they don't know).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import load_incluster_config, load_kube_config
+
+from driftstack_common.kinds.meta import Kind
+from driftstack_common.kube.errors import KubeError, Unreachable, from_status
+
+Body = dict[str, Any]
+
+POD: Final = Kind("Pod", "pods", group="", version="v1")
+NODE: Final = Kind("Node", "nodes", group="", version="v1", namespaced=False)
+EVENT: Final = Kind("Event", "events", group="", version="v1")
+NAMESPACE: Final = Kind("Namespace", "namespaces", group="", version="v1", namespaced=False)
+QUOTA: Final = Kind("ResourceQuota", "resourcequotas", group="", version="v1")
+ROLE_BINDING: Final = Kind("RoleBinding", "rolebindings", group="rbac.authorization.k8s.io", version="v1")
+LEASE: Final = Kind("Lease", "leases", group="coordination.k8s.io", version="v1")
+
+JSON_PATCH: Final = "application/json-patch+json"
+MERGE_PATCH: Final = "application/merge-patch+json"
+APPLY_PATCH: Final = "application/apply-patch+yaml"
+
+
+def path(kind: Kind, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+    """Return the API path of a collection, an object or one of its subresources."""
+    parts = ["apis", kind.group, kind.version] if kind.group else ["api", kind.version]
+    if namespace:
+        parts += ["namespaces", namespace]
+    parts += [kind.plural, *(part for part in (name, subresource) if part)]
+    return "/" + "/".join(parts)
+
+
+class KubeClient:
+    """Requests to one API server. Make it with `connect`, and close it.
+
+    Every method raises a subclass of KubeError; bodies are plain JSON objects.
+
+    Args:
+        configuration: of `kubernetes.aio`, with host and credentials.
+        timeout: seconds that any request but a watch may take.
+    """
+
+    def __init__(self, configuration: Configuration, timeout: float = 10.0) -> None:
+        configuration.connection_pool_maxsize = 0  # no limit: callers bound their own concurrency
+        self._configuration = configuration
+        self._api = ApiClient(configuration)
+        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=5)
+
+    @classmethod
+    async def connect(cls, kubeconfig: Path | None = None, timeout: float = 10.0) -> KubeClient:
+        """Use this kubeconfig, or the pod's own service account.
+
+        Raises:
+            Unreachable: neither is there; the message says what was looked for.
+        """
+        configuration = Configuration()
+        try:
+            if kubeconfig is None:
+                load_incluster_config(client_configuration=configuration)
+            else:
+                await load_kube_config(str(kubeconfig), client_configuration=configuration, persist_config=False)
+        except Exception as error:  # the loader raises its own, OSError and yaml errors alike
+            raise Unreachable(f"no usable Kubernetes configuration: {error}") from error
+        return cls(configuration, timeout)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._api.close()
+
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> Body:
+        """Return one object."""
+        return await self._request("GET", path(kind, namespace, name))
+
+    async def list_objects(self, kind: Kind, namespace: str | None = None, **query: str | int) -> Body:
+        """Return a list object (`items`, `metadata.resourceVersion`, `metadata.continue`)."""
+        return await self._request("GET", path(kind, namespace), query=query)
+
+    async def create(self, kind: Kind, namespace: str | None, body: Body) -> Body:
+        """Create an object; return it as stored."""
+        return await self._request("POST", path(kind, namespace), body=body)
+
+    async def json_patch(
+        self, kind: Kind, namespace: str | None, name: str, operations: list[Body], subresource: str | None = None
+    ) -> Body:
+        """Apply RFC 6902 operations; a failed `test` is Invalid (422)."""
+        target = path(kind, namespace, name, subresource)
+        return await self._request("PATCH", target, body=operations, content_type=JSON_PATCH)
+
+    async def merge_patch(
+        self, kind: Kind, namespace: str | None, name: str, patch: Body, subresource: str | None = None
+    ) -> Body:
+        """Apply an RFC 7386 merge patch."""
+        target = path(kind, namespace, name, subresource)
+        return await self._request("PATCH", target, body=patch, content_type=MERGE_PATCH)
+
+    async def apply(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        body: Body,
+        manager: str,
+        subresource: str | None = None,
+    ) -> Body:
+        """Server-side apply as the named field manager, taking over conflicting fields."""
+        query = {"fieldManager": manager, "force": "true"}
+        target = path(kind, namespace, name, subresource)
+        return await self._request("PATCH", target, body=body, query=query, content_type=APPLY_PATCH)
+
+    async def delete(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        *,
+        uid: str | None = None,
+        grace_seconds: int | None = None,
+    ) -> Body:
+        """Delete an object; with `uid`, only that very one (else Conflict)."""
+        options: Body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
+        return await self._request("DELETE", path(kind, namespace, name), body=options)
+
+    async def watch(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        resource_version: str,
+        *,
+        silence: float = 70.0,
+        **query: str | int,
+    ) -> AsyncIterator[Body]:
+        """Yield watch events, bookmarks included, until the server ends the stream.
+
+        Args:
+            silence: seconds without a byte after which the stream counts as dead (Unreachable).
+        """
+        params = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": resource_version, **query}
+        timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=silence)
+        response = await self._send("GET", path(kind, namespace), query=params, timeout=timeout)
+        try:
+            if response.status != 200:
+                raise await self._error(response)
+            while line := await response.content.readline():
+                yield json.loads(line)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise Unreachable(f"watch of {kind.plural} broke off: {error!r}") from error
+        finally:
+            response.close()
+
+    async def _request(
+        self,
+        method: str,
+        target: str,
+        *,
+        body: Any = None,
+        query: dict[str, Any] | None = None,
+        content_type: str = "application/json",
+    ) -> Body:
+        response = await self._send(
+            method, target, body=body, query=query, content_type=content_type, timeout=self._timeout
+        )
+        try:
+            if response.status >= 300:
+                raise await self._error(response)
+            result: Body = json.loads(await response.read())
+            return result
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unreachable(f"{method} {target}: {error!r}") from error
+        finally:
+            response.release()
+
+    async def _send(
+        self,
+        method: str,
+        target: str,
+        *,
+        body: Any = None,
+        query: dict[str, Any] | None = None,
+        content_type: str = "application/json",
+        timeout: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        if token:
+            headers["Authorization"] = token
+        url = f"{self._configuration.host}{target}" + (f"?{urlencode(query)}" if query else "")
+        try:
+            answer = await self._api.rest_client.request(method, url, headers, body, _request_timeout=timeout)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"{method} {target}: {error!r}") from error
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+    @staticmethod
+    async def _error(response: aiohttp.ClientResponse) -> KubeError:
+        text = await response.text(errors="replace")
+        try:
+            status = json.loads(text)
+        except ValueError:
+            status = {"message": text[:500]}
+        wait = response.headers.get("Retry-After", "")
+        return from_status(response.status, status, float(wait) if wait.isdigit() else None)

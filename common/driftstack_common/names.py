@@ -1,0 +1,84 @@
+"""The words Driftstack writes into Kubernetes objects, in one place so that no two components differ."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+GROUP: Final = "driftstack.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+# Labels.
+LABEL_SESSION: Final = f"{GROUP}/session"
+"""On a browser pod and on a record: the session's uid."""
+LABEL_ACCOUNT: Final = f"{GROUP}/account"
+"""On an account's namespace and everything the operator makes for it: the account's name."""
+LABEL_STATE: Final = f"{GROUP}/state"
+"""On a browser pod: one of STATE_WARM and STATE_CLAIMED."""
+LABEL_POOL: Final = f"{GROUP}/pool"
+"""On a browser pod: the BrowserPool whose template made it."""
+LABEL_APP: Final = "app.kubernetes.io/name"
+APP_BROWSER: Final = "driftstack-browser"
+
+STATE_WARM: Final = "warm"
+STATE_CLAIMED: Final = "claimed"
+
+# Annotations.
+ANNOTATION_CREATED_AT: Final = f"{GROUP}/created-at"
+"""RFC 3339 with milliseconds; only the facade may set it (metadata.creationTimestamp knows whole seconds)."""
+ANNOTATION_API_KEY_ID: Final = f"{GROUP}/api-key-id"
+"""`key_<uid>` of the key that created the session; only the facade may set it."""
+ANNOTATION_ID: Final = f"{GROUP}/id"
+"""The public id of an object that outlives a cluster; without it the id is made from the uid."""
+ANNOTATION_SESSION: Final = f"{GROUP}/session-ref"
+"""On a browser pod: `<namespace>/<name>` of its session, for people."""
+
+FINALIZER: Final = f"{GROUP}/session"
+"""On every BrowserSession, so that its record is written before it goes."""
+ACCOUNT_FINALIZER: Final = f"{GROUP}/account"
+
+SYSTEM_NAMESPACE: Final = "driftstack-system"
+BROWSER_NAMESPACE: Final = "driftstack-browsers"
+ACCOUNT_NAMESPACE_PREFIX: Final = "acct-"
+QUOTA_NAME: Final = "driftstack-sessions"
+SESSION_QUOTA: Final = f"count/browsersessions.{GROUP}"
+"""The ResourceQuota key that is an account's concurrency limit."""
+DEFAULT_POOL: Final = "default"
+DEFAULT_ARCHETYPE: Final = "default"
+
+AGENT_PORT: Final = 8300
+"""TCP port of the agent in every browser pod."""
+
+KUBECTL_KEY_ID: Final = "key_00000000-0000-0000-0000-000000000000"
+"""The api_key_id of sessions that were made without a key, by kubectl."""
+
+ARCHETYPE_SLUG: Final = re.compile(r"^[a-z0-9_]{3,60}$")
+_UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+SESSION_ID: Final = re.compile(rf"^ses_({_UUID})$")
+
+
+def session_id(uid: str) -> str:
+    """Return the public id of a session, `ses_<uid>`."""
+    return f"ses_{uid}"
+
+
+def session_uid(session: str) -> str | None:
+    """Return the uid in a public session id, or None when the text is no such id."""
+    match = SESSION_ID.match(session)
+    return match.group(1) if match else None
+
+
+def account_namespace(account: str) -> str:
+    """Return the namespace that belongs to the account of this name."""
+    return f"{ACCOUNT_NAMESPACE_PREFIX}{account}"
+
+
+def browser_pod_name(uid: str) -> str:
+    """Return the name of a session's own (cold) pod; fixed, so that a repeated create finds the first."""
+    return f"browser-{uid}"
+
+
+def archetype_name(slug: str) -> str:
+    """Return the object name of an archetype: Kubernetes names have no underscores, slugs no hyphens."""
+    return slug.replace("_", "-")

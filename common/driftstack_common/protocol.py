@@ -1,0 +1,203 @@
+"""The agent's protocol: what operator and facade say to the agent in a browser pod, and what it answers.
+
+JSON over HTTP on AGENT_PORT. Every call but `GET /healthz` carries `Authorization: Bearer <token>` (agent_token)
+and no `Origin`. People read `docs/reference/agent-protocol.md`; all parts decode with this module.
+
+    GET  /healthz                          -> Health            200 when a browser answers, else 503
+    POST /claim            Claim           -> Claimed           409 holder-conflict names the holder
+    GET  /sessions/{uid}                   -> Activity
+    POST /sessions/{uid}/navigate Navigate -> Navigated
+    POST /sessions/{uid}/capture  Capture  -> raw bytes, X-Driftstack-Duration-Ms
+
+Any other answer is a Problem.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from driftstack_common.kinds.archetype import Device
+
+HEALTH_PATH: Final = "/healthz"
+CLAIM_PATH: Final = "/claim"
+DURATION_HEADER: Final = "X-Driftstack-Duration-Ms"
+
+SCREENSHOT_LIMIT: Final = 4 * 1024 * 1024
+"""Most bytes of a screenshot, before base64."""
+DOCUMENT_LIMIT: Final = 6 * 1024 * 1024
+"""Most bytes of any other capture, before base64."""
+
+TimeoutMs = Annotated[int, Meta(ge=100, le=120_000)]
+WaitUntil = Literal["load", "domcontentloaded", "networkidle"]
+CaptureKind = Literal["screenshot", "dom_snapshot", "pdf"]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of what is sent to the agent: unknown fields are refused."""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of what the agent answers: unknown fields are ignored, so that an older caller understands it."""
+
+
+class AgentState(StrEnum):
+    """starting: no browser yet. warm: a browser, no session. claimed: serves one. ending: shutting down."""
+
+    STARTING = "starting"
+    WARM = "warm"
+    CLAIMED = "claimed"
+    ENDING = "ending"
+
+
+class Sandbox(Answer, frozen=True, kw_only=True):
+    """Proof, read from /proc at start, that Chromium confines its renderers.
+
+    Attributes:
+        user_namespace: the renderer's user namespace differs from the browser's.
+        seccomp_filters: filters on the renderer; the browser has one fewer.
+    """
+
+    user_namespace: bool
+    seccomp_filters: int
+    browser_seccomp_filters: int
+
+    @property
+    def proven(self) -> bool:
+        """Whether both layers are there."""
+        return self.user_namespace and self.seccomp_filters > self.browser_seccomp_filters
+
+
+class Health(Answer, frozen=True, kw_only=True):
+    """Answer of /healthz; browser is e.g. `HeadlessChrome/156.0.8078.79`."""
+
+    state: AgentState
+    browser: str = ""
+    sandbox: Sandbox | None = None
+
+
+class Limits(Message, frozen=True, kw_only=True):
+    """The session's clocks, whole seconds; None runs no clock."""
+
+    idle_seconds: Annotated[int, Meta(ge=1)] | None = None
+    duration_seconds: Annotated[int, Meta(ge=1)] | None = None
+
+
+class Claim(Message, frozen=True, kw_only=True):
+    """Give this pod to a session: compare-and-set on the uid, idempotent, irrevocable.
+
+    duration_seconds runs from the claim.
+    """
+
+    session: str
+    device: Device
+    limits: Limits = Limits()
+    pace: Literal["casual", "regular", "power_user"] = "regular"
+
+
+class Claimed(Answer, frozen=True, kw_only=True):
+    """The pod is this session's and its page shows the device."""
+
+    session: str
+    browser: str
+    sandbox: Sandbox | None
+
+
+class Activity(Answer, frozen=True, kw_only=True):
+    """What a claimed agent does now; step names the running step, if any."""
+
+    session: str
+    step: str | None
+    idle_seconds: float
+
+
+class Navigate(Message, frozen=True, kw_only=True):
+    """Load a URL in the session's page."""
+
+    url: str
+    wait_until: WaitUntil = "load"
+    timeout_ms: TimeoutMs = 30_000
+
+
+class Navigated(Answer, frozen=True, kw_only=True):
+    """Status is the HTTP status of the main document (200 for about:blank), after redirects."""
+
+    url: str
+    final_url: str
+    status: int
+    duration_ms: int
+
+
+class Capture(Message, frozen=True, kw_only=True):
+    """Capture the session's page as PNG, DOM snapshot (JSON) or PDF."""
+
+    kind: CaptureKind
+    full_page: bool = False
+    timeout_ms: TimeoutMs = 30_000
+
+
+class ProblemCode(StrEnum):
+    """Why the agent did not do it; the HTTP status of each is in STATUS."""
+
+    INVALID = "invalid"
+    UNAUTHORIZED = "unauthorized"
+    NOT_FOUND = "not-found"
+    HOLDER_CONFLICT = "holder-conflict"
+    STEP_RUNNING = "step-running"
+    ENDED = "ended"
+    TOO_LARGE = "too-large"
+    PAGE_FAILED = "page-failed"
+    BROWSER_FAILED = "browser-failed"
+    STARTING = "starting"
+    TIMEOUT = "timeout"
+
+
+STATUS: Final[dict[ProblemCode, int]] = {
+    ProblemCode.INVALID: 400,
+    ProblemCode.UNAUTHORIZED: 401,
+    ProblemCode.NOT_FOUND: 404,
+    ProblemCode.HOLDER_CONFLICT: 409,
+    ProblemCode.STEP_RUNNING: 409,
+    ProblemCode.ENDED: 410,
+    ProblemCode.TOO_LARGE: 413,
+    ProblemCode.PAGE_FAILED: 502,
+    ProblemCode.BROWSER_FAILED: 502,
+    ProblemCode.STARTING: 503,
+    ProblemCode.TIMEOUT: 504,
+}
+
+
+class Problem(Answer, frozen=True, kw_only=True):
+    """Any answer that is not a success; details by code.
+
+    `holder-conflict`: {holder}; `too-large`: {limit_bytes, size_bytes}; `timeout`: {timeout_ms}.
+    """
+
+    code: ProblemCode
+    message: str
+    details: dict[str, Any] = {}
+
+
+class EndReason(StrEnum):
+    """Why the agent ended; first word of the termination message.
+
+    idle, duration: the session's own clocks, exit 0. terminated: SIGTERM, exit 143.
+    browser-crashed, sandbox-missing, start-failed: exit 1.
+    """
+
+    IDLE = "idle"
+    DURATION = "duration"
+    TERMINATED = "terminated"
+    BROWSER_CRASHED = "browser-crashed"
+    SANDBOX_MISSING = "sandbox-missing"
+    START_FAILED = "start-failed"
+
+
+class Termination(Answer, frozen=True, kw_only=True):
+    """What the agent writes to the container's termination message: JSON, at most 4 KiB."""
+
+    reason: EndReason
+    message: str = ""
