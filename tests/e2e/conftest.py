@@ -1,0 +1,160 @@
+"""The installation under test: what `make up` left in `.driftstack/`, and accounts made for one test each."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pykube
+import pytest
+
+from driftstack_common import api_keys
+from tests.e2e.objects import BROWSERS, SYSTEM, VERSION, Account, ApiKey, eventually
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Where the parts are; `backend` is embedded, kind or current."""
+
+    backend: str
+    url: str
+    page: str
+    kubeconfig: Path
+    kubectl: Path
+    node_namespace: str
+
+    def run_kubectl(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run kubectl as an administrator would and return what it said."""
+        command = [str(self.kubectl), "--kubeconfig", str(self.kubeconfig), *words]
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """An account of one test, with a key and a client of its own."""
+
+    name: str
+    namespace: str
+    key: str
+    api: httpx2.Client
+
+    def create(self, **body: Any) -> dict[str, Any]:
+        """Create a session by REST and wait until it is ready."""
+        answer = self.api.post("/v1/sessions", json=body, headers={"Prefer": "wait=30"})
+        assert answer.status_code == 201, answer.text
+        session: dict[str, Any] = answer.json()
+        eventually(lambda: self.get(session["id"])["status"] == "ready", 30, f"{session['id']} ready")
+        return self.get(session["id"])
+
+    def get(self, session: str) -> dict[str, Any]:
+        """Return a session as REST shows it."""
+        answer = self.api.get(f"/v1/sessions/{session}")
+        assert answer.status_code == 200, answer.text
+        shown: dict[str, Any] = answer.json()
+        return shown
+
+
+@pytest.fixture(scope="session")
+def installation() -> Installation:
+    """What `make up` described; fails with what to do when there is nothing."""
+    path = ROOT / ".driftstack" / "cluster.json"
+    if not path.exists():
+        pytest.fail("no cluster: run `make up` first", pytrace=False)
+    told = json.loads(path.read_text())
+    return Installation(
+        backend=told["backend"],
+        url=told["facade_url"],
+        page=told["demo_url"],
+        kubeconfig=Path(told["kubeconfig"]),
+        kubectl=Path(told["kubectl"]),
+        node_namespace=told.get("node_namespace", ""),
+    )
+
+
+@pytest.fixture(scope="session")
+def kube(installation: Installation) -> pykube.HTTPClient:
+    """An administrator's client, of another library than the product's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pykube.HTTPClient(pykube.KubeConfig.from_file(str(installation.kubeconfig)), timeout=30)
+
+
+@pytest.fixture
+def account_of(installation: Installation, kube: pykube.HTTPClient) -> Iterator[Callable[..., Tenant]]:
+    """Make accounts; they and all their sessions go with the test."""
+    made: list[Tenant] = []
+
+    def make(**spec: Any) -> Tenant:
+        tenant = _make_account(installation, kube, {"tier": "api_builder", **spec})
+        made.append(tenant)
+        return tenant
+
+    yield make
+    for tenant in made:
+        tenant.api.close()
+        Account(kube, {"metadata": {"name": tenant.name}}).delete()
+    for tenant in made:
+        _wait_gone(kube, tenant)
+
+
+@pytest.fixture
+def account(account_of: Callable[..., Tenant]) -> Tenant:
+    """An account with a cap of eight sessions."""
+    return account_of()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Add events and pods to the report of a failed test: the cluster's side of the story."""
+    report = yield
+    if report.failed and "installation" in getattr(item, "funcargs", {}):
+        installation = item.funcargs["installation"]
+        for title, words in _EVIDENCE.items():
+            report.sections.append((title, installation.run_kubectl(*words).stdout[-6000:]))
+    return report
+
+
+_EVIDENCE = {
+    "events": ("get", "events", "-A", "--sort-by=.lastTimestamp"),
+    "browser pods": ("get", "pods", "-n", BROWSERS, "-o", "wide"),
+    "operator": ("logs", "-n", SYSTEM, "deployment/driftstack-operator", "--tail=40"),
+    "facade": ("logs", "-n", SYSTEM, "deployment/driftstack-facade", "--tail=40"),
+}
+
+
+def _make_account(installation: Installation, kube: pykube.HTTPClient, spec: dict[str, Any]) -> Tenant:
+    name = f"e2e-{secrets.token_hex(4)}"
+    account = Account(kube, {"apiVersion": VERSION, "kind": "Account", "metadata": {"name": name}, "spec": spec})
+    account.create()
+    eventually(lambda: _is_ready(kube, name), 30, f"account {name} ready")
+    minted = api_keys.mint()
+    key = {
+        "apiVersion": VERSION,
+        "kind": "ApiKey",
+        "metadata": {"name": "e2e", "namespace": f"acct-{name}"},
+        "spec": {"name": "e2e", "scopes": ["account_owner"], "sha256": minted.sha256, "keyPrefix": minted.prefix},
+    }
+    ApiKey(kube, key).create()
+    headers = {"Authorization": f"Bearer {minted.plaintext}"}
+    api = httpx2.Client(base_url=installation.url, headers=headers, timeout=60, trust_env=False)
+    eventually(lambda: api.get("/v1/whoami").status_code == 200, 20, "the facade accepts the new key")
+    return Tenant(name, f"acct-{name}", minted.plaintext, api)
+
+
+def _is_ready(kube: pykube.HTTPClient, name: str) -> bool:
+    conditions = Account.objects(kube).get(name=name).obj.get("status", {}).get("conditions", [])
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def _wait_gone(kube: pykube.HTTPClient, tenant: Tenant) -> None:
+    accounts = Account.objects(kube)
+    eventually(lambda: accounts.get_or_none(name=tenant.name) is None, 60, f"account {tenant.name} gone")
