@@ -32,6 +32,7 @@ LEASE: Final = Kind("Lease", "leases", group="coordination.k8s.io", version="v1"
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
+METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 def path(kind: Kind, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
@@ -58,6 +59,11 @@ class KubeClient:
         self._configuration = configuration
         self._api = ApiClient(configuration)
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=5)
+
+    @property
+    def configuration(self) -> Configuration:
+        """Host and credentials, for a library that connects by itself."""
+        return self._configuration
 
     @classmethod
     async def connect(cls, kubeconfig: Path | None = None, timeout: float = 10.0) -> KubeClient:
@@ -87,6 +93,10 @@ class KubeClient:
     async def list_objects(self, kind: Kind, namespace: str | None = None, **query: str | int) -> Body:
         """Return a list object (`items`, `metadata.resourceVersion`, `metadata.continue`)."""
         return await self._request("GET", path(kind, namespace), query=query)
+
+    async def list_metadata(self, kind: Kind, namespace: str | None = None, **query: str | int) -> Body:
+        """Return a list whose items have nothing but their metadata."""
+        return await self._request("GET", path(kind, namespace), query=query, accept=METADATA_ONLY)
 
     async def create(self, kind: Kind, namespace: str | None, body: Body) -> Body:
         """Create an object; return it as stored."""
@@ -172,9 +182,10 @@ class KubeClient:
         body: Any = None,
         query: dict[str, Any] | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Body:
         response = await self._send(
-            method, target, body=body, query=query, content_type=content_type, timeout=self._timeout
+            method, target, body=body, query=query, content_type=content_type, accept=accept, timeout=self._timeout
         )
         try:
             if response.status >= 300:
@@ -194,9 +205,10 @@ class KubeClient:
         body: Any = None,
         query: dict[str, Any] | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
         timeout: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        headers = {"Accept": accept, "Content-Type": content_type}
         token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         if token:
             headers["Authorization"] = token

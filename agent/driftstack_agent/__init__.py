@@ -1,0 +1,1 @@
+"""The agent: parent of one headless Chromium in a browser pod, and the only way to drive it."""

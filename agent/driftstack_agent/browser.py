@@ -1,0 +1,182 @@
+"""The running Chromium: its pipes as a CDP connection, its pages as targets, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from driftstack_agent import chromium
+from driftstack_agent.cdp import COMMAND_SECONDS, Connection, Subscription
+from driftstack_agent.errors import CdpFailure
+
+_ERROR_LINES: Final = 20
+_CLOSE_SECONDS: Final = 1.0
+"""Chromium exits 50 ms after its pipe is closed."""
+
+_LAST_WORDS_SECONDS: Final = 0.5
+"""Between the end of Chromium's pipes and the news of its exit pass milliseconds."""
+
+T = TypeVar("T")
+
+
+class Version(msgspec.Struct, rename="camel"):
+    """Chromium's product (`HeadlessChrome/156.0.8078.79`) and own user agent."""
+
+    product: str
+    user_agent: str
+
+
+class _TargetInfo(msgspec.Struct, rename="camel"):
+    target_id: str
+    type: str
+
+
+class _Targets(msgspec.Struct, rename="camel"):
+    target_infos: list[_TargetInfo]
+
+
+class _Created(msgspec.Struct, rename="camel"):
+    target_id: str
+
+
+class _Attached(msgspec.Struct, rename="camel"):
+    session_id: str
+
+
+class Target:
+    """A page we are attached to: the connection, narrowed to one CDP session."""
+
+    def __init__(self, connection: Connection, target: str, session: str) -> None:
+        self._connection = connection
+        self.id = target
+        self._session = session
+
+    async def send(
+        self, method: str, params: dict[str, Any] | None = None, timeout: float = COMMAND_SECONDS
+    ) -> msgspec.Raw:
+        """Send a command to the page; see Connection.send."""
+        return await self._connection.send(method, params, session=self._session, timeout=timeout)
+
+    async def call(
+        self, returns: type[T], method: str, params: dict[str, Any] | None = None, timeout: float = COMMAND_SECONDS
+    ) -> T:
+        """Send a command to the page and decode its result."""
+        return await self._connection.call(returns, method, params, session=self._session, timeout=timeout)
+
+    def subscribe(self, methods: Iterable[str]) -> Subscription:
+        """Subscribe to the page's events."""
+        return self._connection.subscribe(methods, self._session)
+
+
+class _EventPipe(asyncio.Protocol):
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def data_received(self, data: bytes) -> None:
+        self._connection.feed(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.closed("Chromium closed the connection")
+
+
+class _ErrorPipe(asyncio.Protocol):
+    def __init__(self, lines: deque[str], ended: asyncio.Event) -> None:
+        self._lines = lines
+        self._ended = ended
+
+    def data_received(self, data: bytes) -> None:
+        self._lines.extend(data.decode("utf-8", "replace").splitlines())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended.set()
+
+
+class Browser:
+    """A started Chromium; connect() attaches to its pipes."""
+
+    def __init__(self, process: chromium.Process, exited: asyncio.Future[int]) -> None:
+        self.process = process
+        self.exited = exited
+        self.connection: Connection
+        self.version = Version("", "")
+        self._errors: deque[str] = deque(maxlen=_ERROR_LINES)
+        self._errors_ended = asyncio.Event()
+        self._transports: list[asyncio.BaseTransport] = []
+
+    async def connect(self) -> None:
+        """Take over the pipes; commands can be sent afterwards."""
+        loop = asyncio.get_running_loop()
+        writer, _ = await loop.connect_write_pipe(asyncio.Protocol, os.fdopen(self.process.commands, "wb", 0))
+        self.connection = Connection(writer)
+        events, _ = await loop.connect_read_pipe(
+            lambda: _EventPipe(self.connection), os.fdopen(self.process.events, "rb", 0)
+        )
+        errors, _ = await loop.connect_read_pipe(
+            lambda: _ErrorPipe(self._errors, self._errors_ended), os.fdopen(self.process.errors, "rb", 0)
+        )
+        self._transports = [writer, events, errors]
+
+    async def start(self, timeout: float) -> Target:
+        """Ask for the version, set what holds for all pages, and attach to the page Chromium opens by itself.
+
+        Raises:
+            CdpFailure: Chromium doesn't answer, or is gone.
+        """
+        self.version = await self.connection.call(Version, "Browser.getVersion", timeout=timeout)
+        await self.connection.send("Browser.setDownloadBehavior", {"behavior": "deny"})
+        targets = await self.connection.call(_Targets, "Target.getTargets")
+        pages = [info.target_id for info in targets.target_infos if info.type == "page"]
+        return await self.attach(pages[0]) if pages else await self.open_page()
+
+    async def last_words(self) -> tuple[int | None, str]:
+        """Return the exit code (None: it still runs) and what Chromium wrote last, of one that fails to start."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                await asyncio.shield(self.exited)
+                await self._errors_ended.wait()
+        return self.exited.result() if self.exited.done() else None, "\n".join(self._errors)
+
+    async def ping(self, timeout: float) -> None:
+        """Ask for the version: Chromium's main process answers.
+
+        Raises:
+            CdpFailure: it doesn't.
+        """
+        await self.connection.send("Browser.getVersion", timeout=timeout)
+
+    async def open_page(self) -> Target:
+        """Open an empty page, in a renderer of its own."""
+        created = await self.connection.call(_Created, "Target.createTarget", {"url": "about:blank"})
+        return await self.attach(created.target_id)
+
+    async def attach(self, target: str) -> Target:
+        """Attach to a page."""
+        params = {"targetId": target, "flatten": True}
+        attached = await self.connection.call(_Attached, "Target.attachToTarget", params)
+        return Target(self.connection, target, attached.session_id)
+
+    async def close_page(self, target: Target) -> None:
+        """Close a page that is given up; whether it can still be closed doesn't matter."""
+        try:
+            await self.connection.send("Target.closeTarget", {"targetId": target.id})
+        except CdpFailure:
+            return
+
+    async def close(self) -> None:
+        """Close the pipe, wait for Chromium to exit (then kill it), remove its profile."""
+        self.connection.close()
+        try:
+            await asyncio.wait_for(asyncio.shield(self.exited), _CLOSE_SECONDS)
+        except TimeoutError:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        for transport in self._transports:
+            transport.close()
+        shutil.rmtree(self.process.profile, ignore_errors=True)

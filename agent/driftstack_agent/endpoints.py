@@ -1,0 +1,145 @@
+"""The agent's HTTP calls: who may call, which call it is, its messages decoded and encoded."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import re
+import socket
+from collections.abc import Awaitable
+from typing import Final, TypeVar
+
+import msgspec
+
+from driftstack_agent import logs
+from driftstack_agent.agent import Agent
+from driftstack_agent.errors import StepError
+from driftstack_agent.http_server import BODY_LIMIT, BodyTooLarge, Request, Response
+from driftstack_common.protocol import (
+    CLAIM_PATH,
+    DURATION_HEADER,
+    HEALTH_PATH,
+    STATUS,
+    Capture,
+    Claim,
+    Navigate,
+    Problem,
+    ProblemCode,
+)
+
+_SESSION: Final = re.compile(r"^/sessions/([A-Za-z0-9-]{1,64})(?:/(navigate|capture))?$")
+_HOST: Final = re.compile(r"^(\[[0-9a-fA-F:.]+\]|[^:]+)(?::[0-9]{1,5})?$")
+_FROM_PAGES: Final = ("origin", "sec-fetch-site", "sec-fetch-mode")
+
+M = TypeVar("M")
+
+
+class Endpoints:
+    """Answers the calls of the agent protocol.
+
+    Args:
+        token: what `Authorization: Bearer …` must carry.
+    """
+
+    def __init__(self, agent: Agent, token: str) -> None:
+        self._agent = agent
+        self._authorization = f"Bearer {token}".encode()
+
+    async def handle(self, request: Request) -> Response:
+        """Answer any request."""
+        try:
+            _refuse_pages(request)
+            if (request.method, request.target) == ("GET", HEALTH_PATH):
+                health, alive = await self._agent.health()
+                return _answer(health, 200 if alive else 503)
+            self._authorize(request)
+            return await self._route(request)
+        except StepError as error:
+            return problem(error.problem)
+        except Exception:  # a bug of ours: the caller gets an answer, the log the traceback
+            logs.error("request failed", trace=True, call=f"{request.method} {logs.shown_url(request.target)}")
+            return problem(Problem(code=ProblemCode.BROWSER_FAILED, message="the agent failed; its log says how"))
+
+    def _authorize(self, request: Request) -> None:
+        given = request.headers.get("authorization", "").encode("latin-1")
+        if not hmac.compare_digest(given, self._authorization):
+            raise StepError(ProblemCode.UNAUTHORIZED, "the agent's token is missing or wrong")
+
+    async def _route(self, request: Request) -> Response:
+        if (request.method, request.target) == ("POST", CLAIM_PATH):
+            return _answer(await self._agent.claim(_decode(request.body, Claim)))
+        match = _SESSION.match(request.target)
+        if match is None:
+            raise _not_found(request)
+        session, step = match.group(1), match.group(2) or ""
+        match request.method, step:
+            case "GET", "":
+                return _answer(self._agent.activity(session))
+            case "POST", "navigate":
+                return await self._navigate(session, _decode(request.body, Navigate))
+            case "POST", "capture":
+                return await self._capture(session, _decode(request.body, Capture))
+        raise _not_found(request)
+
+    async def _navigate(self, session: str, message: Navigate) -> Response:
+        step = self._agent.navigate(session, message)
+        return _answer(await _logged(step, "navigate", url=logs.shown_url(message.url)))
+
+    async def _capture(self, session: str, message: Capture) -> Response:
+        step = self._agent.capture(session, message)
+        captured = await _logged(step, "capture", kind=message.kind)
+        duration = (DURATION_HEADER, str(captured.duration_ms))
+        return Response(200, captured.data, captured.content_type, (duration,))
+
+
+def problem(message: Problem) -> Response:
+    """Return a Problem as an answer, with the status of its code."""
+    return Response(STATUS[message.code], msgspec.json.encode(message))
+
+
+def refusal(too_large: BodyTooLarge | None) -> Response:
+    """Return the answer to a request that never becomes one."""
+    if too_large is None:
+        return problem(Problem(code=ProblemCode.INVALID, message="the request is not valid HTTP"))
+    details = {"limit_bytes": BODY_LIMIT, "size_bytes": too_large.size}
+    message = f"the body is over the limit of {BODY_LIMIT} bytes"
+    return problem(Problem(code=ProblemCode.TOO_LARGE, message=message, details=details))
+
+
+async def _logged(step: Awaitable[M], name: str, **fields: str) -> M:
+    try:
+        result = await step
+    except StepError as error:
+        logs.info("step failed", step=name, code=error.problem.code, **fields)
+        raise
+    logs.info("step done", step=name, duration_ms=getattr(result, "duration_ms", None), **fields)
+    return result
+
+
+def _refuse_pages(request: Request) -> None:
+    """Refuse what a web page sent: by a browser's headers, or by a name that was rebound to our address."""
+    if any(name in request.headers for name in _FROM_PAGES):
+        raise StepError(ProblemCode.UNAUTHORIZED, "requests of web pages are refused")
+    match = _HOST.match(request.headers.get("host", ""))
+    host = match.group(1).strip("[]") if match else ""
+    if host == socket.gethostname():
+        return
+    try:
+        ipaddress.ip_address(host)
+    except ValueError as error:
+        raise StepError(ProblemCode.UNAUTHORIZED, "the Host header must be an IP address") from error
+
+
+def _decode(body: bytes, kind: type[M]) -> M:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise StepError(ProblemCode.INVALID, f"the message is invalid: {error}") from error
+
+
+def _answer(message: msgspec.Struct, status: int = 200) -> Response:
+    return Response(status, msgspec.json.encode(message))
+
+
+def _not_found(request: Request) -> StepError:
+    return StepError(ProblemCode.NOT_FOUND, f"there is no {request.method} {logs.shown_url(request.target)}")

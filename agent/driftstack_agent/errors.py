@@ -1,0 +1,84 @@
+"""The exceptions of the agent.
+
+AgentError
+ ├─ StartError          the agent can't serve; it ends with this reason
+ ├─ StepError           what a caller is told: one ProblemCode of the protocol
+ └─ CdpFailure          a command to Chromium has no result
+     ├─ CdpError            Chromium refused it
+     ├─ CommandTimeout      no answer within the deadline
+     ├─ MessageTooLarge     the answer is over the limit and was thrown away
+     ├─ SubscriberLagged    events came faster than their reader took them
+     ├─ TargetClosed        the page is gone, closed or crashed
+     └─ ConnectionClosed    Chromium is gone
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from driftstack_common.errors import DriftstackError
+from driftstack_common.protocol import EndReason, Problem, ProblemCode
+
+
+class AgentError(DriftstackError):
+    """Base of the agent's exceptions."""
+
+
+class StartError(AgentError):
+    """The agent can't serve; reason and message go into the termination message."""
+
+    def __init__(self, reason: EndReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class StepError(AgentError):
+    """A call fails for a reason the caller is told."""
+
+    def __init__(self, code: ProblemCode, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.problem = Problem(code=code, message=message, details=details)
+
+
+class CdpFailure(AgentError):
+    """Base: a command has no result."""
+
+
+class CdpError(CdpFailure):
+    """Chromium's answer to a command is an error; code, message and data as it sent them."""
+
+    def __init__(self, code: int, message: str, data: str = "") -> None:
+        super().__init__(f"{message} ({code})" + (f": {data}" if data else ""))
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+class CommandTimeout(CdpFailure):
+    """A command got no answer in time; it may still take effect."""
+
+    def __init__(self, method: str, seconds: float) -> None:
+        super().__init__(f"{method}: no answer in {seconds:.3g} s")
+        self.method = method
+        self.seconds = seconds
+
+
+class MessageTooLarge(CdpFailure):
+    """An answer over the message limit was thrown away; size is that of the whole message in bytes."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"an answer of {size} bytes is over the limit of {limit}")
+        self.size = size
+        self.limit = limit
+
+
+class SubscriberLagged(CdpFailure):
+    """A subscription's queue was full, so it ended instead of dropping events unseen."""
+
+
+class TargetClosed(CdpFailure):
+    """The page is gone: closed, or its renderer crashed."""
+
+
+class ConnectionClosed(CdpFailure):
+    """The pipe to Chromium is closed: it exited, or the agent closed it."""

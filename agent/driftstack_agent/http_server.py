@@ -1,0 +1,214 @@
+"""A small HTTP/1.1 server on asyncio streams; h11 reads and writes the protocol.
+
+aiohttp's server alone takes more memory than the whole agent may (docs/decisions/0010). Everything a peer can make
+us hold is bounded: connections, header bytes, body bytes, and the time it takes to send a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+import h11
+
+BODY_LIMIT: Final = 64 * 1024
+HEADER_LIMIT: Final = 16 * 1024
+CONNECTIONS: Final = 64
+IDLE_SECONDS: Final = 75.0
+"""How long a kept-alive connection may wait for its next request; longer than clients keep theirs."""
+REQUEST_SECONDS: Final = 10.0
+"""How long a request may take to arrive, from its first byte."""
+WRITE_SECONDS: Final = 30.0
+"""How long a client may take to read an answer (6 MiB at most)."""
+_LINGER_SECONDS: Final = 1.0
+_CLOSE_SECONDS: Final = 1.0
+_CHUNK: Final = 64 * 1024
+
+
+class Request(NamedTuple):
+    """A whole request; header names are lower case, repeated headers joined by a comma."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Response(NamedTuple):
+    """An answer."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class BodyTooLarge(Exception):
+    """A request's body is over BODY_LIMIT; size is what it says or what has come of it."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"{size} bytes")
+        self.size = size
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+Refusal = Callable[[BodyTooLarge | None], Response]
+Answer = Callable[[Request, Callable[[Response], Awaitable[None]]], Awaitable[None]]
+
+
+class HttpServer:
+    """Serves a handler.
+
+    Args:
+        handler: makes the answer; must not raise.
+        refusal: makes the answer to what is no acceptable request: the body too large, or None for bad HTTP.
+    """
+
+    def __init__(self, handler: Handler, refusal: Refusal) -> None:
+        self._handler = handler
+        self._refusal = refusal
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._answering = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._closing = False
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; return the port.
+
+        Raises:
+            OSError: the address can't be used.
+        """
+        self._server = await asyncio.start_server(self._accept, host, port, limit=_CHUNK)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Accept no more, give running answers a second, close what is open."""
+        self._closing = True
+        if self._server is not None:
+            self._server.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._quiet.wait(), _CLOSE_SECONDS)
+        for task in self._connections:
+            task.cancel()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None or len(self._connections) >= CONNECTIONS:
+            writer.close()
+            return
+        self._connections.add(task)
+        try:
+            await _Peer(reader, writer).serve(self._answer, self._refusal)
+        except (OSError, TimeoutError, asyncio.CancelledError):
+            pass  # the peer is gone or too slow, or we are closing: there is nobody to tell
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _answer(self, request: Request, write: Callable[[Response], Awaitable[None]]) -> None:
+        self._answering += 1
+        self._quiet.clear()
+        try:
+            response = await self._handler(request)
+            if self._closing:
+                response = response._replace(headers=(*response.headers, ("Connection", "close")))
+            await write(response)
+        finally:
+            self._answering -= 1
+            if self._answering == 0:
+                self._quiet.set()
+
+
+class _Peer:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._protocol = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADER_LIMIT)
+
+    async def serve(self, answer: Answer, refusal: Refusal) -> None:
+        """Answer requests until one side closes."""
+        while True:
+            try:
+                request = await self._read()
+            except BodyTooLarge as error:
+                return await self._refuse(refusal(error))
+            except h11.RemoteProtocolError:
+                return await self._refuse(refusal(None))
+            if request is None:
+                return None
+            await answer(request, self._write)
+            if self._protocol.our_state is not h11.DONE or self._protocol.their_state is not h11.DONE:
+                return None
+            self._protocol.start_next_cycle()
+
+    async def _read(self) -> Request | None:
+        """Return the next request, None when the peer closed before one."""
+        if not self._protocol.trailing_data[0]:
+            async with asyncio.timeout(IDLE_SECONDS):
+                await self._receive()
+        async with asyncio.timeout(REQUEST_SECONDS):
+            head = await self._next()
+            if not isinstance(head, h11.Request):
+                return None
+            return _request(head, await self._body(head))
+
+    async def _body(self, head: h11.Request) -> bytes:
+        declared = dict(head.headers).get(b"content-length", b"0")
+        if int(declared) > BODY_LIMIT:
+            raise BodyTooLarge(int(declared))
+        body = bytearray()
+        while isinstance(event := await self._next(), h11.Data):
+            body += event.data
+            if len(body) > BODY_LIMIT:
+                raise BodyTooLarge(len(body))
+        return bytes(body)
+
+    async def _next(self) -> object:
+        while (event := self._protocol.next_event()) is h11.NEED_DATA:
+            if self._protocol.they_are_waiting_for_100_continue:
+                go_on = h11.InformationalResponse(status_code=100, headers=[])
+                self._writer.write(self._protocol.send(go_on) or b"")
+            await self._receive()
+        return event
+
+    async def _receive(self) -> None:
+        self._protocol.receive_data(await self._reader.read(_CHUNK))
+
+    async def _write(self, response: Response) -> None:
+        headers = [
+            ("Content-Type", response.content_type),
+            ("Content-Length", str(len(response.body))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            *response.headers,
+        ]
+        send = self._protocol.send
+        head = h11.Response(status_code=response.status, headers=headers)
+        for event in (head, h11.Data(data=response.body), h11.EndOfMessage()):
+            self._writer.write(send(event) or b"")
+        async with asyncio.timeout(WRITE_SECONDS):
+            await self._writer.drain()
+
+    async def _refuse(self, response: Response) -> None:
+        """Answer and close; read on for a moment, or the answer is lost with the unread bytes (TCP reset)."""
+        if self._protocol.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            return
+        await self._write(response._replace(headers=(("Connection", "close"),)))
+        self._writer.write_eof()
+        async with asyncio.timeout(_LINGER_SECONDS):
+            while await self._reader.read(_CHUNK):
+                pass
+
+
+def _request(head: h11.Request, body: bytes) -> Request:
+    headers: dict[str, str] = {}
+    for name, value in head.headers:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return Request(head.method.decode("latin-1"), head.target.decode("latin-1"), headers, body)

@@ -1,0 +1,220 @@
+"""The session's page: kept watched, made to show its device, navigated.
+
+One task follows the page's events for its whole life: what it has loaded (navigation.MainFrame), and dialogs, which
+stop all scripts of a page until somebody answers them. It never waits for Chromium itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+import msgspec
+
+from driftstack_agent import logs
+from driftstack_agent.browser import Browser, Target
+from driftstack_agent.cdp import Event, Subscription
+from driftstack_agent.deadline import Deadline
+from driftstack_agent.device import commands
+from driftstack_agent.errors import CdpError, CdpFailure, CommandTimeout, StepError, TargetClosed
+from driftstack_agent.navigation import EVENTS, MainFrame
+from driftstack_common.kinds.archetype import Device
+from driftstack_common.protocol import Navigate, Navigated, ProblemCode, WaitUntil
+
+_DIALOG: Final = "Page.javascriptDialogOpening"
+_CRASHED: Final = "Inspector.targetCrashed"
+_STOP_SECONDS: Final = 1.0
+"""How long a page that missed its deadline may take to answer at all, before it counts as stuck."""
+_ABORTED: Final = "net::ERR_ABORTED"
+
+
+class _Frame(msgspec.Struct, rename="camel"):
+    id: str
+    url: str
+    loader_id: str
+
+
+class _FrameTree(msgspec.Struct, rename="camel"):
+    frame: _Frame
+
+
+class _Tree(msgspec.Struct, rename="camel"):
+    frame_tree: _FrameTree
+
+
+class _NavigateReply(msgspec.Struct, rename="camel"):
+    loader_id: str = ""
+    error_text: str = ""
+    is_download: bool = False
+
+
+class _Dialog(msgspec.Struct):
+    type: str
+
+
+class Page:
+    """A watched page; open with Page.watch.
+
+    Attributes:
+        lost: done once the page is gone or can't be followed any more; its result says why.
+    """
+
+    def __init__(self, target: Target, events: Subscription, frame: MainFrame) -> None:
+        self.target = target
+        self.frame = frame
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._changed = asyncio.Event()
+        self._suspect = False
+        self._answers: set[asyncio.Task[None]] = set()
+        self._follower = asyncio.create_task(self._follow(events))
+
+    @classmethod
+    async def watch(cls, target: Target) -> Page:
+        """Enable the domains the steps need, and follow the page from now on.
+
+        Raises:
+            CdpFailure: the page doesn't answer, or is gone.
+        """
+        events = target.subscribe((*EVENTS, _DIALOG, _CRASHED))
+        await asyncio.gather(
+            target.send("Page.enable"),
+            target.send("Page.setLifecycleEventsEnabled", {"enabled": True}),
+            # Nobody asks for bodies: keep none.
+            target.send("Network.enable", {"maxTotalBufferSize": 0, "maxResourceBufferSize": 0}),
+            target.send("Inspector.enable"),
+        )
+        root = (await target.call(_Tree, "Page.getFrameTree")).frame_tree.frame
+        return cls(target, events, MainFrame(root.id, root.url, root.loader_id))
+
+    async def show(self, device: Device, user_agent: str) -> None:
+        """Make the page show a device.
+
+        Raises:
+            StepError: invalid, Chromium doesn't know the locale, timezone or a size.
+            CdpFailure: the page is gone.
+        """
+        try:
+            await asyncio.gather(*(self.target.send(*command) for command in commands(device, user_agent)))
+        except CdpError as error:
+            raise StepError(ProblemCode.INVALID, f"Chromium refuses the device: {error.message}") from error
+
+    def close(self) -> None:
+        """Follow the page no longer."""
+        for task in (self._follower, *self._answers):
+            task.cancel()
+
+    async def _follow(self, events: Subscription) -> None:
+        with events:
+            try:
+                async for event in events:
+                    self._take(event)
+            except CdpFailure as error:
+                self.lost.set_result(str(error))
+                self._changed.set()
+
+    def _take(self, event: Event) -> None:
+        if event.method == _DIALOG:
+            # Leaving a page is never refused; everything else is dismissed.
+            accept = event.read(_Dialog).type == "beforeunload"
+            task = asyncio.create_task(self._answer_dialog(accept=accept))
+            self._answers.add(task)
+            task.add_done_callback(self._answers.discard)
+        elif event.method in EVENTS:
+            self.frame.apply(event, time.monotonic())
+            self._changed.set()
+
+    async def _answer_dialog(self, *, accept: bool) -> None:
+        try:
+            await self.target.send("Page.handleJavaScriptDialog", {"accept": accept})
+        except CdpFailure as error:
+            logs.info("dialog not answered", error=str(error))
+
+    async def responsive(self) -> bool:
+        """Whether the page can be used; asks it only if it missed a deadline before."""
+        if self.lost.done():
+            return False
+        if self._suspect:
+            try:
+                await self.target.send("Runtime.evaluate", {"expression": "1"}, _STOP_SECONDS)
+            except CdpFailure:
+                return False
+            self._suspect = False
+        return True
+
+    async def missed_deadline(self) -> None:
+        """Stop loading after a step ran out of time, and note that the page may be stuck in a script."""
+        self._suspect = True
+        try:
+            await self.target.send("Page.stopLoading", timeout=_STOP_SECONDS)
+        except CdpFailure as error:
+            logs.info("loading not stopped", error=str(error))
+
+    async def navigate(self, request: Navigate, url: str) -> Navigated:
+        """Load a checked URL and wait as asked.
+
+        Raises:
+            StepError: page-failed or timeout.
+            CdpFailure: the page or Chromium is gone.
+        """
+        deadline = Deadline(request.timeout_ms)
+        try:
+            await self._load(url, request.wait_until, deadline)
+        except (CommandTimeout, TimeoutError) as error:
+            await self.missed_deadline()
+            raise deadline.problem(f"loading {logs.shown_url(url)} until {request.wait_until}") from error
+        return Navigated(
+            url=request.url,
+            final_url=self.frame.url,
+            status=self.frame.status,
+            duration_ms=deadline.elapsed_ms,
+        )
+
+    async def _load(self, url: str, wait_until: WaitUntil, deadline: Deadline) -> None:
+        moves = self.frame.moves
+        reply = await self.target.call(_NavigateReply, "Page.navigate", {"url": url}, timeout=deadline.left)
+        if reply.error_text:
+            raise _page_failed(reply.error_text, url, download=reply.is_download)
+        if not reply.loader_id:
+            # The same document, only its fragment changed; the event with its new URL follows the reply.
+            while self.frame.moves == moves:
+                await self._change(deadline.left)
+            return
+        while not self.frame.of(reply.loader_id).committed:
+            await self._change(deadline.left)
+        while not self.frame.reached(wait_until, time.monotonic()):
+            idle = self.frame.quiet_in(time.monotonic()) if wait_until == "networkidle" else deadline.left
+            await self._change(deadline.left, idle if idle > 0 else deadline.left)
+        if self.frame.document.failure:  # the page went on to something that failed
+            raise _page_failed(self.frame.document.failure, self.frame.url)
+
+    async def _change(self, left: float, wake: float | None = None) -> None:
+        """Wait for an event, at most until wake; TimeoutError once nothing is left."""
+        if self.lost.done():
+            raise TargetClosed(self.lost.result())
+        if left <= 0:
+            raise TimeoutError
+        self._changed.clear()
+        try:
+            await asyncio.wait_for(self._changed.wait(), left if wake is None else min(left, wake))
+        except TimeoutError:
+            return  # the caller looks again, at the clock too
+
+
+def _page_failed(error: str, url: str, *, download: bool = False) -> StepError:
+    if download:
+        why = f"{logs.shown_url(url)} is a download, and downloads are refused ({error})"
+    elif error == _ABORTED:
+        why = f"{logs.shown_url(url)} gave no page: no content, or another navigation took over ({error})"
+    else:
+        why = f"{error} at {logs.shown_url(url)}"
+    return StepError(ProblemCode.PAGE_FAILED, why, error=error)
+
+
+async def open_page(browser: Browser) -> Page:
+    """Open and watch a new page.
+
+    Raises:
+        CdpFailure: Chromium doesn't answer, or is gone.
+    """
+    return await Page.watch(await browser.open_page())

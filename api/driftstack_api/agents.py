@@ -1,0 +1,118 @@
+"""The facade's side of the agents: addresses, tokens, and their refusals as problems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from driftstack_api.problems import Problem, unavailable
+from driftstack_common.agent_client import (
+    AgentClient,
+    AgentError,
+    AgentProblem,
+    AgentTimeout,
+    AgentUnreachable,
+    Captured,
+)
+from driftstack_common.agent_token import KeyRing
+from driftstack_common.errors import SettingsError
+from driftstack_common.kinds import Browser, Session
+from driftstack_common.logging import get_logger
+from driftstack_common.protocol import Capture, Navigate, Navigated, ProblemCode
+
+NO_ROUTE_HINT = (
+    "The name could not be resolved: check its spelling; or the cluster has no route to the internet "
+    "(a local cluster gets one with EGRESS=on)."
+)
+
+_log = get_logger(__name__)
+
+
+class Agents:
+    """Steps in browser pods.
+
+    Args:
+        keys: the ring that pods' tokens are made with.
+        folder: where the ring is read again when a pod names a key that it doesn't have; None never does.
+    """
+
+    def __init__(self, client: AgentClient, keys: KeyRing, folder: Path | None = None) -> None:
+        self._client = client
+        self._keys = keys
+        self._folder = folder
+
+    async def navigate(self, session: Session, step: Navigate) -> Navigated:
+        """Load a page in the session's browser; raises AgentError or Problem."""
+        browser = _browser(session)
+        return await self._client.navigate(browser.address, self._token(browser), session.uid, step)
+
+    async def capture(self, session: Session, step: Capture) -> Captured:
+        """Capture the session's page; raises AgentError or Problem."""
+        browser = _browser(session)
+        return await self._client.capture(browser.address, self._token(browser), session.uid, step)
+
+    def _token(self, browser: Browser) -> str:
+        try:
+            return self._keys.token(browser.pod, browser.token_key)
+        except KeyError:
+            self._reload()
+        try:
+            return self._keys.token(browser.pod, browser.token_key)
+        except KeyError as error:
+            _log.error("the agent key of a pod is not in the ring", pod=browser.pod, key=browser.token_key)
+            raise unavailable("This session's browser can't be reached: its key is not known here.") from error
+
+    def _reload(self) -> None:
+        """Read the mounted Secret again: keys are rotated while the facade runs."""
+        if self._folder is None:
+            return
+        try:
+            self._keys = KeyRing.load(self._folder)
+        except SettingsError as error:
+            _log.error("agent keys not reloaded", error=str(error))
+
+
+def problem_of(error: AgentError, timeout_ms: int) -> Problem:
+    """Return the problem for a step that failed; timeout_ms is the step's own."""
+    if isinstance(error, AgentTimeout):
+        return _timeout(timeout_ms)
+    if isinstance(error, AgentProblem):
+        return _of_agent(error, timeout_ms)
+    if isinstance(error, AgentUnreachable):
+        _log.warning("agent unreachable", error=str(error))
+    return Problem("driver-error", "The session's browser did not answer.")
+
+
+def _of_agent(error: AgentProblem, timeout_ms: int) -> Problem:
+    if error.code is ProblemCode.TIMEOUT:
+        return _timeout(timeout_ms)
+    if error.code is ProblemCode.PAGE_FAILED:
+        hint = f" {NO_ROUTE_HINT}" if "ERR_NAME_NOT_RESOLVED" in error.message else ""
+        return Problem("driver-error", f"{error.message.rstrip('.')}.{hint}")
+    if error.code is ProblemCode.STEP_RUNNING:
+        return Problem("conflict", "A step is running in this session; one runs at a time.")
+    if error.code is ProblemCode.ENDED:
+        return gone()
+    if error.code is ProblemCode.TOO_LARGE:
+        sizes = {name: error.details.get(name) for name in ("limit_bytes", "size_bytes")}
+        return Problem("payload-too-large", "The capture is larger than an answer can be.", **sizes)
+    if error.code is ProblemCode.INVALID:
+        return Problem("bad-request", error.message)
+    if error.code is not ProblemCode.BROWSER_FAILED:
+        _log.error("unexpected refusal of an agent", code=error.code.value, error=error.message)
+    return Problem("driver-error", "The session's browser failed.")
+
+
+def gone() -> Problem:
+    """Return the problem for a session that has ended."""
+    return Problem("session-destroyed", "The session has ended.")
+
+
+def _timeout(timeout_ms: int) -> Problem:
+    return Problem("session-timeout", f"The step took longer than {timeout_ms} ms.", timeout_ms=timeout_ms)
+
+
+def _browser(session: Session) -> Browser:
+    browser = session.status.browser
+    if browser is None or not browser.address:
+        raise Problem("driver-error", "The session's browser has no address.")
+    return browser

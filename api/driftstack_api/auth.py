@@ -1,0 +1,125 @@
+"""Who calls, and what they may do: bearer keys against the copy of ApiKey objects.
+
+Keys are 256 random bits, so their SHA-256 needs no slow hash; looking the digest up in a dictionary tells an
+attacker nothing by its timing, since the digest of a guess can't be steered.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
+from fastapi.security.base import SecurityBase
+from starlette.requests import Request
+
+from driftstack_api.caches import Caches
+from driftstack_api.problems import Problem, unavailable
+from driftstack_common.api_keys import digest
+from driftstack_common.kinds import Account, ApiKey, from_body
+from driftstack_common.kube.client import KubeClient
+from driftstack_common.kube.errors import NotFound
+from driftstack_common.times import now
+
+READ_SESSIONS: Final = "read:sessions"
+WRITE_SESSIONS: Final = "write:sessions"
+
+_BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/=-]{1,512})")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """An authenticated caller: the key, and the account that it belongs to."""
+
+    account: Account
+    key: ApiKey
+
+    @property
+    def namespace(self) -> str:
+        """The account's namespace."""
+        return self.account.namespace
+
+
+class Authenticator:
+    """Turns an Authorization header into a Caller."""
+
+    def __init__(self, caches: Caches, client: KubeClient) -> None:
+        self._caches = caches
+        self._client = client
+
+    async def identify(self, header: str | None) -> Caller:
+        """Return who calls.
+
+        Raises:
+            Problem: unauthorized, invalid-key, revoked-key, expired-key; forbidden for a suspended account;
+                feature-unavailable when nothing can be checked now.
+        """
+        if not self._caches.synced:
+            raise unavailable("The service is starting.")
+        match = _BEARER.fullmatch(header or "")
+        if match is None:
+            raise _challenge("unauthorized", "Send the header `Authorization: Bearer ds_live_…`.")
+        key = self._caches.keys.find(digest(match.group(1)))
+        if key is None:
+            raise _challenge("invalid-key", "This API key is not known.")
+        account = self._caches.accounts.of_namespace(key.metadata.namespace or "")
+        if account is None:
+            raise _challenge("invalid-key", "This API key is not known.")
+        caller = Caller(account, key)
+        if not self._caches.credentials_fresh:
+            caller = await self._confirm(caller)
+        return _admit(caller)
+
+    async def _confirm(self, caller: Caller) -> Caller:
+        """Ask the API server itself, when the copies may not know of a revocation yet."""
+        key, account = caller.key.metadata, caller.account.metadata
+        try:
+            found = await self._client.get(ApiKey.KIND, key.namespace, key.name)
+            owner = await self._client.get(Account.KIND, None, account.name)
+        except NotFound as error:
+            raise _challenge("invalid-key", "This API key is not known.") from error
+        fresh = Caller(from_body(Account, owner), from_body(ApiKey, found))
+        if fresh.key.spec.sha256 != caller.key.spec.sha256:
+            raise _challenge("invalid-key", "This API key is not known.")
+        return fresh
+
+
+def permits(scopes: list[str], needed: str) -> bool:
+    """Whether a key with these scopes may do what needs this one, e.g. `read:sessions`.
+
+    `read` covers every `read:*`, `write` every `write:*` and no read, `account_owner` everything.
+    """
+    return needed in scopes or "account_owner" in scopes or needed.split(":")[0] in scopes
+
+
+class Requires(SecurityBase):
+    """A dependency that returns the caller, who must have this scope (None: any valid key will do)."""
+
+    def __init__(self, scope: str | None) -> None:
+        self.model = HTTPBearerModel(description="An API key, `ds_live_…`.")
+        self.scheme_name = "apiKey"
+        self._scope = scope
+
+    async def __call__(self, request: Request) -> Caller:
+        """Authenticate and authorize."""
+        authenticator: Authenticator = request.app.state.services.authenticator
+        caller = await authenticator.identify(request.headers.get("authorization"))
+        if self._scope is not None and not permits(caller.key.spec.scopes, self._scope):
+            raise Problem("forbidden", f"This API key lacks the scope `{self._scope}`.")
+        return caller
+
+
+def _admit(caller: Caller) -> Caller:
+    key = caller.key
+    if key.spec.revoked or key.metadata.deletion_timestamp is not None:
+        raise _challenge("revoked-key", "This API key was revoked.")
+    if key.spec.expires_at is not None and key.spec.expires_at <= now():
+        raise _challenge("expired-key", "This API key has expired.")
+    if caller.account.spec.suspended:
+        raise Problem("forbidden", "This account is suspended.")
+    return caller
+
+
+def _challenge(slug: str, detail: str) -> Problem:
+    return Problem(slug, detail, headers={"WWW-Authenticate": "Bearer"})

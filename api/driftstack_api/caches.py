@@ -1,0 +1,153 @@
+"""The facade's copies of what it answers from, each with the indexes that readers need."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from driftstack_api.metrics import CACHE_AGE, CACHE_LISTS, CACHE_OBJECTS
+from driftstack_api.sessions.cache import SessionCache
+from driftstack_common.kinds import Account, ApiKey, Archetype, Record, Session
+from driftstack_common.kube.reflector import DEFAULT_TIMING, ListWatch, Reflector, Timing
+
+
+class Accounts:
+    """Accounts by their namespace."""
+
+    def __init__(self) -> None:
+        self._by_namespace: dict[str, Account] = {}
+
+    def stored(self, old: Account | None, new: Account) -> None:
+        """Take note of a new or changed account."""
+        self._by_namespace[new.namespace] = new
+
+    def removed(self, old: Account) -> None:
+        """Forget an account."""
+        self._by_namespace.pop(old.namespace, None)
+
+    def of_namespace(self, namespace: str) -> Account | None:
+        """Return the account that this namespace belongs to."""
+        return self._by_namespace.get(namespace)
+
+
+class ApiKeys:
+    """Keys by the hash of the bearer token."""
+
+    def __init__(self) -> None:
+        self._by_hash: dict[str, dict[str, ApiKey]] = {}
+
+    def stored(self, old: ApiKey | None, new: ApiKey) -> None:
+        """Take note of a new or changed key."""
+        if old is not None and old.spec.sha256 != new.spec.sha256:
+            self.removed(old)
+        self._by_hash.setdefault(new.spec.sha256, {})[new.metadata.uid] = new
+
+    def removed(self, old: ApiKey) -> None:
+        """Forget a key."""
+        keys = self._by_hash.get(old.spec.sha256, {})
+        keys.pop(old.metadata.uid, None)
+        if not keys:
+            self._by_hash.pop(old.spec.sha256, None)
+
+    def find(self, sha256: str) -> ApiKey | None:
+        """Return the key with this hash; the oldest, should somebody have copied it into another namespace."""
+        keys = self._by_hash.get(sha256)
+        if not keys:
+            return None
+        if len(keys) == 1:
+            return next(iter(keys.values()))
+        return min(keys.values(), key=lambda key: (str(key.metadata.creation_timestamp), key.metadata.uid))
+
+
+class Archetypes:
+    """Which slugs exist where."""
+
+    def __init__(self, system_namespace: str) -> None:
+        self._system = system_namespace
+        self._names: dict[tuple[str, str], set[str]] = {}
+
+    def stored(self, old: Archetype | None, new: Archetype) -> None:
+        """Take note of a new or changed archetype."""
+        if old is not None and old.spec.slug != new.spec.slug:
+            self.removed(old)
+        self._names.setdefault(self._place(new), set()).add(new.metadata.name)
+
+    def removed(self, old: Archetype) -> None:
+        """Forget an archetype."""
+        names = self._names.get(self._place(old), set())
+        names.discard(old.metadata.name)
+        if not names:
+            self._names.pop(self._place(old), None)
+
+    def knows(self, slug: str, namespace: str) -> bool:
+        """Whether sessions in this account namespace can use this slug: the catalogue's, or the account's own."""
+        return (self._system, slug) in self._names or (namespace, slug) in self._names
+
+    @staticmethod
+    def _place(archetype: Archetype) -> tuple[str, str]:
+        return archetype.metadata.namespace or "", archetype.spec.slug
+
+
+class Caches:
+    """All copies and the reflectors that keep them; `run` it as a task.
+
+    Args:
+        fresh_seconds: how long a copy is trusted after its stream has last proven itself.
+    """
+
+    def __init__(
+        self, client: ListWatch, system_namespace: str, fresh_seconds: float, timing: Timing = DEFAULT_TIMING
+    ) -> None:
+        self.accounts = Accounts()
+        self.keys = ApiKeys()
+        self.archetypes = Archetypes(system_namespace)
+        self.sessions = SessionCache()
+        self._fresh_seconds = fresh_seconds
+        self._accounts = _reflector(client, Account, self.accounts, timing)
+        self._keys = _reflector(client, ApiKey, self.keys, timing)
+        self._reflectors: tuple[Reflector[Any], ...] = (
+            self._accounts,
+            self._keys,
+            _reflector(client, Archetype, self.archetypes, timing),
+            _reflector(client, Session, self.sessions.live, timing),
+            _reflector(client, Record, self.sessions.records, timing),
+        )
+        self._measure()
+
+    async def run(self) -> None:
+        """Keep all copies up to date until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for reflector in self._reflectors:
+                group.create_task(reflector.run(), name=f"reflector {reflector.name}")
+
+    @property
+    def synced(self) -> bool:
+        """Whether every copy has been complete once; before that, nothing can be answered."""
+        return all(reflector.synced for reflector in self._reflectors)
+
+    @property
+    def credentials_fresh(self) -> bool:
+        """Whether a revoked key or a suspended account would be known by now."""
+        return max(self._accounts.age, self._keys.age) <= self._fresh_seconds
+
+    def stale(self) -> Iterator[str]:
+        """Yield the names of the copies that may be out of date."""
+        for reflector in self._reflectors:
+            if reflector.age > self._fresh_seconds:
+                yield reflector.name
+
+    def _measure(self) -> None:
+        for reflector in self._reflectors:
+            CACHE_OBJECTS.labels(reflector.name).set_function(partial(_objects, reflector))
+            CACHE_AGE.labels(reflector.name).set_function(partial(getattr, reflector, "age"))
+            CACHE_LISTS.labels(reflector.name).set_function(partial(getattr, reflector, "lists"))
+
+
+def _objects(reflector: Reflector[Any]) -> int:
+    return len(reflector.objects)
+
+
+def _reflector(client: ListWatch, kind: Any, index: Any, timing: Timing) -> Reflector[Any]:
+    return Reflector(client, kind, stored=index.stored, removed=index.removed, timing=timing)

@@ -1,0 +1,88 @@
+"""What surrounds every request: its id, its headers, its log line and metrics, and the answer after a crash.
+
+Plain ASGI: Starlette's BaseHTTPMiddleware would copy every body and start a task per request.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from typing import Final
+
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from driftstack_api.metrics import REQUESTS
+from driftstack_api.problems import Problem, render
+from driftstack_common.logging import get_logger
+
+REQUEST_ID: Final = "x-request-id"
+_GIVEN: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+_log = get_logger(__name__)
+
+
+class RequestContext:
+    """ASGI middleware; base is what problem types begin with."""
+
+    def __init__(self, app: ASGIApp, base: str) -> None:
+        self._app = app
+        self._base = base
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started = time.perf_counter()
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(message, scope["path"], request_id)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        except Exception:  # a bug of ours, whatever it is: the caller gets a problem, the log the trace
+            _log.exception("request crashed", method=scope["method"], path=scope["path"])
+            if status:
+                raise
+            crash = Problem("internal", "Something went wrong on our side.")
+            await render(crash, self._base, request_id)(scope, receive, answer)
+        finally:
+            _record(scope, status, time.perf_counter() - started)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _GIVEN.fullmatch(value):
+            return str(value.decode())
+    return f"req_{uuid.uuid4().hex}"
+
+
+def _add_headers(message: Message, path: str, request_id: str) -> None:
+    headers = MutableHeaders(scope=message)
+    headers[REQUEST_ID] = request_id
+    if path.startswith("/v1/"):
+        headers["cache-control"] = "no-store, private"
+
+
+def _record(scope: Scope, status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "") or "unknown"
+    method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+    REQUESTS.labels(method, route, str(status)).observe(seconds)
+    # Reads are many; what changes something, or fails, is worth a line.
+    level = logging.DEBUG if method == "GET" and status < 400 else logging.INFO
+    if logging.getLogger(__name__).isEnabledFor(level):
+        _log.log(level, "request", method=method, route=route, status=status, ms=round(seconds * 1000, 1))

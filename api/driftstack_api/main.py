@@ -1,0 +1,90 @@
+"""The facade's application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+from driftstack_api import account, health, openapi, problems
+from driftstack_api.agents import Agents
+from driftstack_api.context import RequestContext
+from driftstack_api.services import Dependencies, Services
+from driftstack_api.sessions import endpoints
+from driftstack_api.settings import Settings
+from driftstack_common.agent_client import AgentClient, open_session
+from driftstack_common.agent_token import KeyRing
+from driftstack_common.kube.client import KubeClient
+from driftstack_common.logging import get_logger
+
+_log = get_logger(__name__)
+
+
+def create_app(settings: Settings, dependencies: Dependencies | None = None) -> FastAPI:
+    """Return the application.
+
+    Args:
+        dependencies: what it talks to; None connects, as the settings say, when the application starts.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            given = dependencies
+            if given is None:
+                given = await stack.enter_async_context(connect(settings))
+            app.state.services = Services(settings, given)
+            await stack.enter_async_context(_background(app.state.services))
+            yield
+
+    app = FastAPI(
+        title="Driftstack",
+        summary="Browser sessions on Kubernetes.",
+        version=openapi.VERSION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    problems.install(app, settings.problem_type_base)
+    openapi.install(app, settings.problem_type_base, endpoints.BODIES)
+    for router in (endpoints.router, account.router, health.router):
+        app.include_router(router)
+    app.add_middleware(RequestContext, base=settings.problem_type_base)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def connect(settings: Settings) -> AsyncIterator[Dependencies]:
+    """Connect to the API server and make ready to call agents.
+
+    Raises:
+        SettingsError, Unreachable: what the settings name isn't there.
+    """
+    keys = KeyRing.load(settings.agent_keys)
+    kube = await KubeClient.connect(settings.kubeconfig)
+    session = open_session()
+    try:
+        yield Dependencies(kube, Agents(AgentClient(session), keys, settings.agent_keys))
+    finally:
+        await session.close()
+        await kube.close()
+
+
+@contextlib.asynccontextmanager
+async def _background(services: Services) -> AsyncIterator[None]:
+    task = asyncio.create_task(services.run(), name="caches")
+    task.add_done_callback(_report)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    # Reflectors retry for ever; if one dies all the same, /readyz fails as its copy ages.
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("the caches stopped", exc_info=task.exception())

@@ -1,0 +1,59 @@
+"""Everything that endpoints call, put together once per process."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import Request
+
+from driftstack_api.agents import Agents
+from driftstack_api.auth import Authenticator
+from driftstack_api.caches import Caches
+from driftstack_api.sessions.create import Creator
+from driftstack_api.sessions.marks import Marks
+from driftstack_api.sessions.service import Sessions
+from driftstack_api.sessions.steps import Steps
+from driftstack_api.settings import Settings
+from driftstack_common.kube.client import KubeClient
+from driftstack_common.kube.reflector import DEFAULT_TIMING, Timing
+
+DRAIN_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """What the facade talks to."""
+
+    kube: KubeClient
+    agents: Agents
+    timing: Timing = DEFAULT_TIMING
+
+
+class Services:
+    """The facade's services; `run` keeps their caches."""
+
+    def __init__(self, settings: Settings, dependencies: Dependencies) -> None:
+        kube = dependencies.kube
+        self.caches = Caches(kube, settings.system_namespace, settings.fresh_seconds, dependencies.timing)
+        self.agents = dependencies.agents
+        self.authenticator = Authenticator(self.caches, kube)
+        self.marks = Marks(kube, self.caches.sessions)
+        self.sessions = Sessions(kube, self.caches.sessions, self.marks)
+        self.steps = Steps(self.sessions, self.caches.sessions, self.marks)
+        self.creator = Creator(kube, self.caches.sessions, self.caches.archetypes, self.sessions)
+
+    async def run(self) -> None:
+        """Keep the caches; when cancelled, let the writes under way end first."""
+        try:
+            await self.caches.run()
+        except asyncio.CancelledError:
+            await self.marks.drain(DRAIN_SECONDS)
+            raise
+
+
+def services(request: Request) -> Services:
+    """Return the services of the app that answers this request."""
+    found: Services = request.app.state.services
+    return found

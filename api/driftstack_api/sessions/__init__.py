@@ -1,0 +1,1 @@
+"""`/v1/sessions`: reading, creating, driving and ending sessions."""

@@ -1,0 +1,179 @@
+"""The wire: what `/v1/sessions` takes and gives. Strict: nothing is converted, unknown keys are refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+METADATA_LIMIT: Final = 16 * 1024
+"""Most bytes of a session's metadata, as compact JSON in UTF-8."""
+URL_LIMIT: Final = 16 * 1024
+DEFAULT_TIMEOUT_MS: Final = 30_000
+_INTEGERS: Final = range(-(2**63), 2**63)
+
+UUID_PATTERN: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+TIME_EXAMPLE: Final = "2026-05-12T12:00:08.000Z"
+
+
+def check_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what can't be stored and given back as it came; raise ValueError."""
+    _check_numbers(metadata)
+    size = len(json.dumps(metadata, separators=(",", ":"), ensure_ascii=False).encode())
+    if size > METADATA_LIMIT:
+        raise ValueError(f"at most {METADATA_LIMIT} bytes as JSON, not {size}")
+    return metadata
+
+
+def check_url(url: str) -> str:
+    """Let through what a page can be loaded from: http, https, or exactly about:blank; raise ValueError."""
+    if url == "about:blank":
+        return url
+    if any(character <= " " or character == "\x7f" for character in url):
+        raise ValueError("a URL has no spaces or control characters")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("only http, https and about:blank")
+    if not parts.hostname:
+        raise ValueError("a host is missing")
+    if parts.port == 0:
+        raise ValueError("port 0 is no port")
+    return url
+
+
+def _check_numbers(value: Any) -> None:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            _check_numbers(item)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("NaN and infinite numbers are not JSON")
+    elif isinstance(value, int) and value not in _INTEGERS:
+        raise ValueError("whole numbers must fit in 64 bits")
+
+
+class RequestModel(BaseModel):
+    """Base of request bodies."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class CreateSession(RequestModel):
+    """Body of a create; null means the same as leaving a key out."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"archetype": "default", "label": "ticket-JIRA-1234", "metadata": {"ticket": "JIRA-1234"}}
+        }
+    )
+
+    archetype: Annotated[str, Field(pattern="^[a-z0-9_]{3,60}$")] | None = Field(
+        default=None, description="Slug of the device to show to pages; the account's default without it."
+    )
+    purpose: Literal["production_customer"] | None = None
+    label: Annotated[str, Field(max_length=120)] | None = Field(default=None, description="A note of your own.")
+    metadata: Annotated[dict[str, Any], AfterValidator(check_metadata)] | None = Field(
+        default=None, description="Any JSON object, at most 16 KiB; comes back as it is."
+    )
+    profile_id: str | None = Field(default=None, description="A profile of the account.")
+    behavioral_profile: Literal["casual", "regular", "power_user"] | None = Field(
+        default=None, description="Pace of typing and pointer movement; regular without it."
+    )
+
+
+class NavigateRequest(RequestModel):
+    """Body of a navigate."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"url": "https://example.com", "wait_until": "load"}})
+
+    url: Annotated[str, Field(min_length=1, max_length=URL_LIMIT), AfterValidator(check_url)] = Field(
+        description="http, https or about:blank."
+    )
+    wait_until: Literal["load", "domcontentloaded", "networkidle"] | None = Field(
+        default=None, description="What to wait for; load without it."
+    )
+    timeout_ms: Annotated[int, Field(ge=1000, le=120_000)] | None = Field(
+        default=None, description="Milliseconds the step may take; 30000 without it."
+    )
+
+
+class CaptureRequest(RequestModel):
+    """Body of a capture."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"kind": "screenshot"}})
+
+    kind: Literal["screenshot", "dom_snapshot", "pdf"]
+    full_page: bool | None = Field(
+        default=None, description="Screenshots only: all of the page, not what is visible."
+    )
+
+
+class SessionObject(BaseModel):
+    """A session."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "ses_9d2f0c1e-5b7a-4f0e-8a3d-2c6b1e4f7a90",
+                "account_id": "acc_1f6a3b52-8c4d-4e7f-9a0b-3d5c7e9f1a2b",
+                "api_key_id": "key_7b3e5d1c-2a4f-4c6e-8b9d-0f1a2c3e4d5b",
+                "status": "ready",
+                "archetype": "default",
+                "purpose": "production_customer",
+                "label": "ticket-JIRA-1234",
+                "metadata": {"ticket": "JIRA-1234"},
+                "created_at": "2026-05-12T12:00:00.000Z",
+                "updated_at": TIME_EXAMPLE,
+                "last_state_at": TIME_EXAMPLE,
+                "destroyed_at": None,
+                "egress_capabilities": None,
+                "egress_capability_report": None,
+            }
+        }
+    )
+
+    id: str = Field(pattern=f"^ses_{UUID_PATTERN}$")
+    account_id: str = Field(pattern=f"^acc_{UUID_PATTERN}$")
+    api_key_id: str = Field(pattern=f"^key_{UUID_PATTERN}$")
+    status: Literal["creating", "ready", "busy", "destroyed", "errored"]
+    archetype: str = Field(pattern="^[a-z0-9_]{3,60}$")
+    purpose: Literal["production_customer"]
+    label: str | None
+    metadata: dict[str, Any] | None
+    created_at: str = Field(json_schema_extra={"format": "date-time"})
+    updated_at: str = Field(json_schema_extra={"format": "date-time"})
+    last_state_at: str | None = Field(description="Last change of status; null until the first.")
+    destroyed_at: str | None = Field(description="End of the session, also when it errored.")
+    egress_capabilities: None = None
+    egress_capability_report: None = None
+
+
+class SessionPage(BaseModel):
+    """A page of sessions, newest first; next_cursor is null on the last one."""
+
+    data: list[SessionObject]
+    has_more: bool
+    next_cursor: str | None = Field(max_length=512)
+
+
+class NavigateResult(BaseModel):
+    """Where the page went; status is the HTTP status of the main document."""
+
+    url: str
+    status: int = Field(ge=100, le=599)
+    final_url: str
+    duration_ms: int = Field(ge=0)
+
+
+class CaptureResult(BaseModel):
+    """A capture; byte_size is the size before base64."""
+
+    kind: Literal["screenshot", "dom_snapshot", "pdf"]
+    data: str
+    encoding: Literal["base64"] = "base64"
+    byte_size: int = Field(ge=0)
+    duration_ms: int = Field(ge=0)

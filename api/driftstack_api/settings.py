@@ -1,0 +1,57 @@
+"""The facade's settings, from environment variables `DRIFTSTACK_API_…`, read once at start."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from driftstack_common.errors import SettingsError
+from driftstack_common.names import SYSTEM_NAMESPACE
+
+PREFIX: Final = "DRIFTSTACK_API_"
+
+
+class Settings(BaseSettings):
+    """What an administrator can set.
+
+    Attributes:
+        kubeconfig: a file; None uses the pod's own service account.
+        agent_keys: folder of the mounted Secret with the keys of the agents' tokens.
+        system_namespace: where the catalogue of archetypes is.
+        problem_type_base: what `type` of every problem begins with.
+        fresh_seconds: a cache whose watch has proven itself within this time is trusted; see `/readyz`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    host: str = "0.0.0.0"
+    port: int = Field(default=8000, ge=0, le=65535)
+    metrics_port: int = Field(default=9090, ge=0, le=65535)
+    kubeconfig: Path | None = None
+    agent_keys: Path = Path("/etc/driftstack/agent-keys")
+    system_namespace: str = SYSTEM_NAMESPACE
+    problem_type_base: str = Field(default="https://errors.driftstack.dev/", pattern=r"^https?://.+/$")
+    fresh_seconds: float = Field(default=10.0, gt=0)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = "json"
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsError: a value can't work, or a variable with our prefix names no setting.
+    """
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise SettingsError(f"no such setting: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        raise SettingsError(problems) from error

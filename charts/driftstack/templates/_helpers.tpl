@@ -1,0 +1,109 @@
+{{/* Labels of every object. Call with (dict "root" $ "component" "operator"). */}}
+{{- define "driftstack.labels" -}}
+{{ include "driftstack.selector" . }}
+app.kubernetes.io/part-of: driftstack
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- end }}
+
+{{/* Labels that select a component's pods. */}}
+{{- define "driftstack.selector" -}}
+app.kubernetes.io/name: driftstack
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{/* The user name of a component's ServiceAccount, as admission policies see it. */}}
+{{- define "driftstack.user" -}}
+system:serviceaccount:{{ .root.Release.Namespace }}:driftstack-{{ .component }}
+{{- end }}
+
+{{/* What Pod Security `restricted` asks of a pod. */}}
+{{- define "driftstack.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 1000
+runAsGroup: 1000
+fsGroup: 1000
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{/* What it asks of a container, and a root file system that can't be written. */}}
+{{- define "driftstack.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/* The agents' keys, mounted. */}}
+{{- define "driftstack.agentKeyMount" -}}
+- {name: agent-keys, mountPath: /etc/driftstack/agent-keys, readOnly: true}
+{{- end }}
+{{- define "driftstack.agentKeyVolume" -}}
+- name: agent-keys
+  secret: {secretName: driftstack-agent-key, defaultMode: 0440}
+{{- end }}
+
+{{/* Ranges that no browser may reach, IPv4. Documentation ranges stay open: they lead nowhere outside tests. */}}
+{{- define "driftstack.refusedIPv4" -}}
+- 0.0.0.0/8
+- 10.0.0.0/8
+- 100.64.0.0/10
+- 127.0.0.0/8
+- 169.254.0.0/16
+- 172.16.0.0/12
+- 192.0.0.0/24
+- 192.168.0.0/16
+- 198.18.0.0/15
+- 224.0.0.0/4
+- 240.0.0.0/4
+{{- range .Values.network.clusterCIDRs }}{{ if not (contains ":" .) }}
+- {{ . }}
+{{- end }}{{ end }}
+{{- end }}
+
+{{/*
+The same for IPv6: compatible and loopback, NAT64, 6to4, Teredo, discard, unique local, link-local, site-local and
+multicast. IPv4-mapped addresses (::ffff:0:0/96) need no line, and the API refuses one: the kernel sends them as IPv4.
+*/}}
+{{- define "driftstack.refusedIPv6" -}}
+- ::/96
+- 64:ff9b::/96
+- 64:ff9b:1::/48
+- 100::/64
+- 2001::/32
+- 2002::/16
+- fc00::/7
+- fe80::/10
+- fec0::/10
+- ff00::/8
+{{- range .Values.network.clusterCIDRs }}{{ if contains ":" . }}
+- {{ . }}
+{{- end }}{{ end }}
+{{- end }}
+
+{{/* The binding of a validating policy. Call with (dict "root" $ "name" "…"). */}}
+{{- define "driftstack.policyBinding" -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ .name }}
+  labels:
+    {{- include "driftstack.labels" (dict "root" .root "component" "admission") | nindent 4 }}
+spec:
+  policyName: {{ .name }}
+  validationActions: [Deny]
+{{- end }}
+
+{{/* The tiers as the operator reads them: JSON, null for "no limit" (Helm itself drops nulls from values). */}}
+{{- define "driftstack.tiers" -}}
+{{- $tiers := dict -}}
+{{- range $name, $tier := .Values.tiers -}}
+{{- $limits := dict "concurrentSessions" (int $tier.concurrentSessions) -}}
+{{- range $key := list "idleTimeoutSeconds" "maxDurationSeconds" -}}
+{{- $seconds := int (get $tier $key) -}}
+{{- $_ := set $limits $key (ternary $seconds nil (gt $seconds 0)) -}}
+{{- end -}}
+{{- $_ := set $tiers $name $limits -}}
+{{- end -}}
+{{- toJson $tiers -}}
+{{- end }}

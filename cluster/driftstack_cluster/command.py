@@ -1,0 +1,115 @@
+"""What the commands do: choose a backend, bring it up, load images, install, say where to go."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+from driftstack_cluster import images, kind, lock
+from driftstack_cluster.backend import Access, Backend
+from driftstack_cluster.certificates import write_atomically
+from driftstack_cluster.current import Current
+from driftstack_cluster.errors import Precondition
+from driftstack_cluster.install import Installer
+from driftstack_cluster.layout import Layout
+from driftstack_cluster.node import EmbeddedNode
+from driftstack_cluster.progress import Progress
+from driftstack_cluster.settings import Settings
+
+
+def choose(settings: Settings) -> Backend:
+    """The user's choice; without one kind where Docker answers, else the embedded node.
+
+    A cluster that this checkout already has is kept: starting Docker must not move it elsewhere.
+    """
+    wanted = settings.cluster
+    if wanted == "auto":
+        wanted = _present(settings) or ("kind" if kind.docker_answers() else "embedded")
+    backends: dict[str, type[Current] | type[kind.Kind] | type[EmbeddedNode]] = {
+        "current": Current,
+        "kind": kind.Kind,
+        "embedded": EmbeddedNode,
+    }
+    return backends[wanted](settings)
+
+
+def up(settings: Settings, progress: Progress, cluster_only: bool = False) -> Access:
+    """Brings everything up.
+
+    Args:
+        settings: the user's choices.
+        progress: where steps report to.
+        cluster_only: without images and chart.
+
+    Raises:
+        ClusterError: with what to do.
+    """
+    with lock.held(Layout(settings.instance).lock, "make up", progress.info):
+        backend = choose(settings)
+        access = backend.up(progress)
+        write_access(settings, access)
+        if not cluster_only:
+            built = images.build(progress, settings.checkout, settings.cache)
+            references = backend.load(built, progress)
+            Installer(access, settings.checkout / "charts" / "driftstack").run(backend, references, progress)
+    _tell(settings, access, progress)
+    return access
+
+
+def down(settings: Settings, progress: Progress) -> None:
+    """Takes everything away."""
+    with lock.held(Layout(settings.instance).lock, "make down", progress.info):
+        choose(settings).down(progress)
+
+
+def status(settings: Settings, progress: Progress) -> bool:
+    """Tells what runs."""
+    return choose(settings).status(progress)
+
+
+def write_access(settings: Settings, access: Access) -> None:
+    """Writes `.driftstack/cluster.json` for other tools."""
+    content = {
+        "backend": access.backend,
+        "kubeconfig": str(access.kubeconfig),
+        "node_address": access.node_address,
+        "node_namespace": access.node_namespace,
+        "facade_url": access.facade_url,
+        "demo_url": access.demo_url,
+        "kubectl": str(access.kubectl),
+        "helm": str(access.helm),
+        "versions": access.versions,
+        "forbidden_addresses": list(access.probes),
+        "policies_enforced": access.policies_enforced,
+    }
+    text = json.dumps(content, indent=2) + "\n"
+    write_atomically(settings.output / "cluster.json", text.encode(), mode=0o644)
+
+
+def read_access(settings: Settings) -> dict[str, str]:
+    """What `up` wrote.
+
+    Raises:
+        Precondition: there is nothing yet.
+    """
+    try:
+        content = json.loads((settings.output / "cluster.json").read_text())
+    except (OSError, ValueError) as error:
+        raise Precondition("no cluster of this checkout", "Bring one up with `make up`.") from error
+    return {name: value for name, value in content.items() if isinstance(value, str)}
+
+
+def _present(settings: Settings) -> str:
+    try:
+        return read_access(settings)["backend"]
+    except (Precondition, KeyError):
+        return ""
+
+
+def _tell(settings: Settings, access: Access, progress: Progress) -> None:
+    progress.info(f"up after {progress.total():.1f} s")
+    progress.info(f"export KUBECONFIG={access.kubeconfig}")
+    if shutil.which("kubectl") != str(access.kubectl):
+        progress.info(f"kubectl of the same version: {access.kubectl}")
+    if settings.egress:
+        progress.warn("EGRESS=on: browsers reach the internet through this machine")

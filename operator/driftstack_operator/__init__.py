@@ -1,0 +1,1 @@
+"""The operator: turns BrowserSessions into browser pods, and ends into SessionRecords."""

@@ -1,0 +1,1 @@
+"""Accounts: their namespaces and quotas."""

@@ -1,0 +1,74 @@
+"""The ResourceQuota that is an account's concurrency limit: its manifest, its state, and when to shake it. Pure.
+
+Two traps of the quota controller are healed by a change of `spec.hard`, which makes it compute anew:
+a quota made before the controller knows our kind stays "status unknown" for minutes, and a create that is refused
+as AlreadyExists is charged for good. The change is to a key that limits nothing anybody uses.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from driftstack_common.kube.client import Body
+from driftstack_common.names import LABEL_ACCOUNT, QUOTA_NAME, SESSION_QUOTA
+
+SHAKEN: Final = "count/replicationcontrollers"
+"""The unrelated key whose number changes."""
+_UNSHAKEN: Final = 1_000_000
+
+
+class QuotaView(msgspec.Struct, frozen=True, kw_only=True):
+    """A quota: what its spec says, what is in force, what the API server has counted; None where not said."""
+
+    account: str
+    namespace: str
+    spec_limit: int | None = None
+    limit: int | None = None
+    used: int | None = None
+    shaken: int = _UNSHAKEN
+
+
+def read_quota(body: Body) -> QuotaView:
+    """Return the view of a ResourceQuota object."""
+    meta, status = body["metadata"], body.get("status") or {}
+    hard = body.get("spec", {}).get("hard") or {}
+    return QuotaView(
+        account=(meta.get("labels") or {}).get(LABEL_ACCOUNT, ""),
+        namespace=meta.get("namespace", ""),
+        spec_limit=_number(hard.get(SESSION_QUOTA)),
+        limit=_number((status.get("hard") or {}).get(SESSION_QUOTA)),
+        used=_number((status.get("used") or {}).get(SESSION_QUOTA)),
+        shaken=_number(hard.get(SHAKEN)) or _UNSHAKEN,
+    )
+
+
+def build_quota(account: str, namespace: str, cap: int, shaken: int = _UNSHAKEN) -> Body:
+    """Return the quota of an account's namespace."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": QUOTA_NAME, "namespace": namespace, "labels": {LABEL_ACCOUNT: account}},
+        "spec": {"hard": {SESSION_QUOTA: str(cap), SHAKEN: str(shaken)}},
+    }
+
+
+def next_shake(quota: QuotaView) -> int:
+    """Return another number for the unrelated key."""
+    return _UNSHAKEN if quota.shaken != _UNSHAKEN else _UNSHAKEN + 1
+
+
+def in_force(quota: QuotaView | None, cap: int) -> bool:
+    """Whether the API server refuses what is beyond the cap."""
+    return quota is not None and quota.limit == cap and quota.used is not None
+
+
+def overcharged(quota: QuotaView | None, live: int) -> bool:
+    """Whether more sessions are charged than there are."""
+    return quota is not None and quota.used is not None and quota.used > live
+
+
+def _number(text: str | None) -> int | None:
+    """Counts are whole numbers, but a quantity may be written `1k`: such a one is not ours."""
+    return int(text) if text is not None and str(text).isdigit() else None

@@ -1,0 +1,139 @@
+"""What every observation means: it goes into the store, and the keys that it concerns into the work queue.
+
+Two observers call this, the watches (handlers) and the sweep; neither decides anything.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from driftstack_common.kinds import Account, Session
+from driftstack_common.kube.client import Body
+from driftstack_operator.pods.view import NodeView, PodView
+from driftstack_operator.sessions.tracks import Tracks
+from driftstack_operator.store import Shelf, Store
+
+T = TypeVar("T")
+
+
+class Touch(Protocol):
+    """Puts keys into the work queue."""
+
+    def touch_session(self, uid: str) -> None:
+        """Have a session reconciled."""
+
+    def touch_account(self, name: str) -> None:
+        """Have an account reconciled."""
+
+    def touch_quota(self, name: str) -> None:
+        """Have an account's quota checked."""
+
+    def touch_waiting(self, namespace: str | None = None) -> None:
+        """Have sessions reconciled that have not started."""
+
+    def session_gone(self, session: Session) -> None:
+        """A session's object is gone."""
+
+
+class Intake:
+    """Takes observations of the watches in; `deleted` is a DELETED event, whose body is the object's last state."""
+
+    def __init__(self, store: Store, tracks: Tracks, touch: Touch) -> None:
+        self._store = store
+        self._tracks = tracks
+        self._touch = touch
+
+    def session(self, body: Body, *, deleted: bool) -> None:
+        """Take a BrowserSession in."""
+        if deleted:
+            self.session_left(self._store.sessions.remove(body["metadata"]["uid"]))
+            return
+        session = self._store.sessions.apply(body, watched=True)
+        if session is not None:
+            self.session_seen(session)
+
+    def session_seen(self, session: Session) -> None:
+        """A session is new or has changed; its first version is its place in the order of admission."""
+        self._tracks.begin(session.uid, int(session.metadata.resource_version or 0))
+        self._touch.touch_session(session.uid)
+
+    def session_left(self, session: Session | None) -> None:
+        """A session's object is gone; None when that was known."""
+        if session is not None:
+            self._touch.session_gone(session)
+
+    def pod(self, body: Body, *, deleted: bool) -> None:
+        """Take a browser pod in."""
+        pod = self._store.pods.apply(body, watched=True)
+        if deleted:
+            self.pod_left(self._store.pods.remove(body["metadata"]["uid"]))
+        elif pod is not None and pod.session:
+            self._touch.touch_session(pod.session)
+
+    def pod_left(self, pod: PodView | None) -> None:
+        """A pod is gone; its session learns how it last looked."""
+        if pod is None or not pod.session:
+            return
+        track = self._tracks.get(pod.session)
+        if track is not None:
+            track.lost_pod = msgspec.structs.replace(pod, gone=True)
+        self._touch.touch_session(pod.session)
+
+    def account(self, body: Body, *, deleted: bool) -> None:
+        """Take an Account in."""
+        account = _take(self._store.accounts, body, deleted=deleted)
+        if account is not None:
+            self.account_seen(account)
+
+    def account_seen(self, account: Account) -> None:
+        """An account is new or has changed; its cap may have."""
+        self._touch.touch_account(account.metadata.name)
+        self._touch.touch_waiting(account.namespace)
+
+    def pool(self, body: Body, *, deleted: bool) -> None:
+        """Take a BrowserPool in: sessions may wait for it."""
+        if _take(self._store.pools, body, deleted=deleted) is not None:
+            self._touch.touch_waiting()
+
+    def archetype(self, body: Body, *, deleted: bool) -> None:
+        """Take an Archetype in; nothing waits for one."""
+        _take(self._store.archetypes, body, deleted=deleted)
+
+    def quota(self, body: Body, *, deleted: bool) -> None:
+        """Take an account's ResourceQuota in."""
+        quota = _take(self._store.quotas, body, deleted=deleted)
+        if quota is None or not quota.account:
+            return
+        account = self._store.accounts.get("", quota.account)
+        if account is not None and account.ready and not deleted:
+            self._touch.touch_quota(quota.account)
+        else:
+            self._touch.touch_account(quota.account)
+
+    def node(self, body: Body, *, deleted: bool) -> None:
+        """Take a Node in; kubelets report often, so only the loss of one concerns its sessions."""
+        before = self._store.nodes.get("", body["metadata"]["name"])
+        node = _take(self._store.nodes, body, deleted=deleted)
+        if node is None:
+            return
+        if deleted:
+            self.node_left(node)
+        elif node.lost and (before is None or not before.lost):
+            self._touch_node(node.name)
+
+    def node_left(self, node: NodeView) -> None:
+        """A node's object is gone, and with it what ran there."""
+        self._store.lost_nodes.add(node.name)
+        self._touch_node(node.name)
+
+    def _touch_node(self, name: str) -> None:
+        for pod in self._store.pods.values():
+            if pod.node == name and pod.session:
+                self._touch.touch_session(pod.session)
+
+
+def _take(shelf: Shelf[T], body: Body, *, deleted: bool) -> T | None:
+    value = shelf.apply(body, watched=True)
+    return (shelf.remove(body["metadata"]["uid"]) or value) if deleted else value

@@ -1,0 +1,1 @@
+"""Browser pods: how they are built, read and judged."""

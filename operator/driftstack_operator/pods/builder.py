@@ -1,0 +1,137 @@
+"""The manifest of a browser pod: plain values in, a Kubernetes object out. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from driftstack_common.kinds import Pool, PoolSpec
+from driftstack_common.kube.client import Body
+from driftstack_common.names import (
+    AGENT_PORT,
+    ANNOTATION_SESSION,
+    APP_BROWSER,
+    LABEL_APP,
+    LABEL_POOL,
+    LABEL_SESSION,
+    LABEL_STATE,
+    STATE_CLAIMED,
+    browser_pod_name,
+)
+from driftstack_operator.pods.view import ANNOTATION_TOKEN_KEY
+
+USER: Final = 1000
+"""uid and gid of agent and Chromium."""
+GRACE_SECONDS: Final = 5
+DEADLINE_SLACK: Final = 60
+"""Seconds that the kubelet's clock stands behind the agent's own maximum duration."""
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """The session that a pod is made for."""
+
+    uid: str
+    namespace: str
+    name: str
+
+
+def build_pod(
+    pool: Pool,
+    owner: Owner,
+    *,
+    token: str,
+    token_key: str,
+    max_duration_seconds: int | None = None,
+    image_pull_policy: str = "IfNotPresent",
+) -> Body:
+    """Return the cold pod of a session, made from the pool's template.
+
+    Args:
+        token: the agent's, see `driftstack_common.agent_token`.
+        max_duration_seconds: of the session; the kubelet ends the pod DEADLINE_SLACK seconds later.
+    """
+    spec = _pod_spec(pool.spec, token, image_pull_policy)
+    if max_duration_seconds is not None:
+        spec["activeDeadlineSeconds"] = max_duration_seconds + DEADLINE_SLACK
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": browser_pod_name(owner.uid),
+            "namespace": pool.metadata.namespace,
+            "labels": {
+                LABEL_APP: APP_BROWSER,
+                LABEL_SESSION: owner.uid,
+                LABEL_STATE: STATE_CLAIMED,
+                LABEL_POOL: pool.metadata.name,
+            },
+            "annotations": {
+                ANNOTATION_SESSION: f"{owner.namespace}/{owner.name}",
+                ANNOTATION_TOKEN_KEY: token_key,
+            },
+        },
+        "spec": spec,
+    }
+
+
+def _pod_spec(pool: PoolSpec, token: str, image_pull_policy: str) -> Body:
+    spec: Body = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "Localhost", "localhostProfile": pool.seccomp_profile},
+        },
+        "containers": [_container(pool, token, image_pull_policy)],
+        "volumes": [
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": pool.shared_memory}},
+        ],
+        **_dns(pool.nameservers),
+    }
+    if pool.user_namespace:
+        spec["hostUsers"] = False
+    if pool.runtime_class_name:
+        spec["runtimeClassName"] = pool.runtime_class_name
+    if pool.node_selector:
+        spec["nodeSelector"] = dict(pool.node_selector)
+    if pool.tolerations:
+        spec["tolerations"] = [dict(toleration) for toleration in pool.tolerations]
+    return spec
+
+
+def _container(pool: PoolSpec, token: str, image_pull_policy: str) -> Body:
+    return {
+        "name": "browser",
+        "image": pool.image,
+        "imagePullPolicy": image_pull_policy,
+        "env": [{"name": "DRIFTSTACK_AGENT_TOKEN", "value": token}],
+        "ports": [{"name": "agent", "containerPort": AGENT_PORT, "protocol": "TCP"}],
+        "resources": _resources(pool),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108 - the pod's own
+        # Only what the agent writes: a log could carry a page's content into the record.
+        "terminationMessagePolicy": "File",
+    }
+
+
+def _resources(pool: PoolSpec) -> dict[str, dict[str, Any]]:
+    amounts = {"requests": pool.resources.requests, "limits": pool.resources.limits}
+    return {name: values for name, amount in amounts.items() if (values := msgspec.to_builtins(amount))}
+
+
+def _dns(nameservers: list[str]) -> Body:
+    """Browsers ask a resolver that knows no cluster zone; without one, the node's."""
+    if not nameservers:
+        return {"dnsPolicy": "Default"}
+    return {"dnsPolicy": "None", "dnsConfig": {"nameservers": list(nameservers)}}

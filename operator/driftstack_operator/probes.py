@@ -1,0 +1,75 @@
+"""The operator's HTTP endpoints: /healthz and /readyz for the kubelet, /metrics for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from driftstack_common.errors import SettingsError
+from driftstack_operator.health import Health
+from driftstack_operator.metrics import Metrics
+from driftstack_operator.settings import Settings
+
+STOP_SECONDS: Final = 0.5
+
+
+class Probes:
+    """Serves health and metrics, each on its port.
+
+    Args:
+        health: what to answer.
+        metrics: what to show.
+        settings: the ports.
+    """
+
+    def __init__(self, health: Health, metrics: Metrics, settings: Settings) -> None:
+        self._health = health
+        self._metrics = metrics
+        self._settings = settings
+
+    def applications(self) -> tuple[web.Application, web.Application]:
+        """Return the applications of the probe port and the metrics port."""
+        probes, metrics = web.Application(), web.Application()
+        probes.add_routes([web.get("/healthz", self._healthz), web.get("/readyz", self._readyz)])
+        metrics.add_routes([web.get("/metrics", self._show)])
+        return probes, metrics
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Serve while in the context.
+
+        Raises:
+            SettingsError: a port is taken.
+        """
+        probes, metrics = self.applications()
+        async with AsyncExitStack() as stack:
+            await self._listen(stack, probes, self._settings.probe_port)
+            await self._listen(stack, metrics, self._settings.metrics_port)
+            yield
+
+    async def _listen(self, stack: AsyncExitStack, application: web.Application, port: int) -> None:
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=STOP_SECONDS)
+        stack.push_async_callback(runner.cleanup)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, port=port).start()
+        except OSError as error:
+            raise SettingsError(f"cannot listen on port {port}: {error}") from error
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        problems = self._health.problems()
+        return web.json_response({"problems": problems}, status=503 if problems else 200)
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        primed = self._health.primed
+        return web.json_response({"primed": primed}, status=200 if primed else 503)
+
+    async def _show(self, _: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )

@@ -1,0 +1,120 @@
+"""History has an end: old records and used-up idempotency keys are removed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from driftstack_common.kinds import CreateRequest, Record
+from driftstack_common.kinds.meta import Kind
+from driftstack_common.kube.client import KubeClient
+from driftstack_common.kube.errors import KubeError, NotFound
+from driftstack_common.logging import get_logger
+from driftstack_common.times import now, parse_time
+from driftstack_operator.metrics import Metrics
+from driftstack_operator.settings import Settings
+
+PAGE: Final = 500
+AT_ONCE: Final = 8
+REQUESTS_LIVE: Final = timedelta(hours=24)
+
+logger = get_logger(__name__)
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """An object that has an age."""
+
+    namespace: str
+    name: str
+    created_at: datetime
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What is kept: per account so many and so old; so many in the cluster."""
+
+    per_account: int
+    age: timedelta
+    in_cluster: int
+
+
+def surplus(records: Iterable[Kept], moment: datetime, rules: Rules) -> list[Kept]:
+    """Return the records that have to go, oldest first. Pure."""
+    accounts: dict[str, list[Kept]] = defaultdict(list)
+    for record in records:
+        accounts[record.namespace].append(record)
+    goes: list[Kept] = []
+    stays: list[Kept] = []
+    for own in accounts.values():
+        own.sort(key=lambda record: record.created_at, reverse=True)
+        young = [record for record in own[: rules.per_account] if moment - record.created_at <= rules.age]
+        stays += young
+        goes += own[len(young) :]
+    stays.sort(key=lambda record: record.created_at, reverse=True)
+    return sorted(goes + stays[rules.in_cluster :], key=lambda record: record.created_at)
+
+
+class Retention:
+    """Removes what need not be kept.
+
+    Args:
+        kube: client to list and delete with.
+        settings: the rules and the interval.
+        metrics: counts what was removed.
+    """
+
+    def __init__(self, kube: KubeClient, settings: Settings, metrics: Metrics) -> None:
+        self._kube = kube
+        self._metrics = metrics
+        self._interval = settings.retention_seconds
+        self._rules = Rules(
+            settings.records_per_account, timedelta(days=settings.record_days), settings.records_in_cluster
+        )
+
+    async def run(self) -> None:
+        """Remove again and again until cancelled."""
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                await self.remove()
+            except KubeError as error:
+                logger.warning("retention failed", error=str(error))
+
+    async def remove(self) -> None:
+        """Remove once."""
+        records = surplus(await self._list(Record.KIND), now(), self._rules)
+        await self._delete(Record.KIND, records)
+        self._metrics.records_removed.inc(len(records))
+        requests = await self._list(CreateRequest.KIND)
+        await self._delete(CreateRequest.KIND, [old for old in requests if now() - old.created_at > REQUESTS_LIVE])
+
+    async def _list(self, kind: Kind) -> list[Kept]:
+        found: list[Kept] = []
+        query: dict[str, Any] = {"limit": PAGE}
+        while True:
+            listing = await self._kube.list_metadata(kind, **query)
+            for item in listing.get("items") or []:
+                meta = item["metadata"]
+                found.append(Kept(meta["namespace"], meta["name"], parse_time(meta["creationTimestamp"])))
+            onward = listing["metadata"].get("continue")
+            if not onward:
+                return found
+            query["continue"] = onward
+
+    async def _delete(self, kind: Kind, objects: list[Kept]) -> None:
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def delete(item: Kept) -> None:
+            async with slots:
+                try:
+                    await self._kube.delete(kind, item.namespace, item.name)
+                except NotFound:
+                    return
+
+        async with asyncio.TaskGroup() as group:
+            for item in objects:
+                group.create_task(delete(item))

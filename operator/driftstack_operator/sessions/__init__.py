@@ -1,0 +1,1 @@
+"""The life of sessions: decide, act, archive."""

@@ -1,0 +1,252 @@
+"""The heart of the operator: what is observed of one session in, one action out. Pure.
+
+`docs/reference/lifecycle.md` is its table, row by row; the rows are also its test.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from driftstack_common.kinds import Archetype, Phase, Pool, Session
+from driftstack_common.names import FINALIZER
+from driftstack_common.protocol import Claimed
+from driftstack_operator.pods.outcome import hopeless, outcome, stuck
+from driftstack_operator.pods.view import PodView
+from driftstack_operator.reasons import End, Reason, end
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the operator waits, seconds; see the settings of the same names."""
+
+    start_timeout: float = 60.0
+    stuck: float = 30.0
+    surplus: float = 2.0
+    busy_check: float = 10.0
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The agent will never take this session."""
+
+    message: str
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that matters about one session at one moment.
+
+    Attributes:
+        session: None once the object is gone.
+        pod: its pod; one that was seen to disappear is still here, marked gone.
+        strays: further pods that carry its label.
+        recorded: its SessionRecord is written (or can't be).
+        verdict: an end that was decided before and not yet recorded; it stands.
+        cap: sessions its account may have at once; None when the namespace belongs to no account.
+        ahead: the account's other sessions that hold a slot or were admitted earlier.
+        archetype: what the session's slug names; None when nothing.
+        candidate: a warm pod that could serve it.
+        problem: why its pod could not be created when that was last tried.
+        claim: what the agent answered; None before it did.
+        claiming: the agent is being asked.
+        waited: seconds since the operator first saw the session.
+        busy_for: seconds for which the present step has been marked.
+    """
+
+    session: Session | None
+    pod: PodView | None = None
+    strays: tuple[PodView, ...] = ()
+    node_lost: bool = False
+    recorded: bool = False
+    verdict: End | None = None
+    cap: int | None = None
+    ahead: int = 0
+    slug: str = ""
+    archetype: Archetype | None = None
+    pool: Pool | None = None
+    candidate: PodView | None = None
+    problem: End | None = None
+    claim: Claimed | Refused | None = None
+    claiming: bool = False
+    waited: float = 0.0
+    busy_for: float = 0.0
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """Nothing is left of the session: drop what is remembered."""
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Nothing to do now; look again after so many seconds, or with the next event when None."""
+
+    seconds: float | None = None
+
+
+class DeletePods(msgspec.Struct, frozen=True):
+    """Delete pods that serve nobody."""
+
+    pods: tuple[PodView, ...]
+
+
+class AddFinalizer(msgspec.Struct, frozen=True):
+    """Make sure that the session can't go without a record."""
+
+
+class CreatePod(msgspec.Struct, frozen=True):
+    """Start a pod for the session (cold); this takes a slot of the account."""
+
+    pool: Pool
+    archetype: Archetype
+
+
+class ClaimPod(msgspec.Struct, frozen=True):
+    """Ask the pod's agent to serve the session."""
+
+    pod: PodView
+    archetype: Archetype
+
+
+class MarkReady(msgspec.Struct, frozen=True):
+    """Tell everybody that the session can be used."""
+
+    pod: PodView
+    claimed: Claimed
+    archetype: Archetype
+
+
+class AskAgent(msgspec.Struct, frozen=True):
+    """Find out whether the step that has been marked for long still runs."""
+
+    pod: PodView
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """End the session: record, pods, object, in that order; end is None when the record is already there."""
+
+    end: End | None
+    pods: tuple[PodView, ...] = ()
+
+
+Action = Forget | Wait | DeletePods | AddFinalizer | CreatePod | ClaimPod | MarkReady | AskAgent | Finish
+
+
+def decide(seen: Observed, timing: Timing = Timing()) -> Action:  # noqa: B008 - immutable
+    """Return the one thing to do next."""
+    session = seen.session
+    if session is None:
+        pods = _present(seen)
+        return DeletePods(pods) if pods else Forget()
+    if seen.recorded:
+        return _leave(seen, session)
+    if session.ending:
+        return _finish(seen, end(Reason.DELETED, "the session was deleted"))
+    if seen.verdict is not None:
+        return _finish(seen, seen.verdict)
+    if FINALIZER not in session.metadata.finalizers:
+        return AddFinalizer()
+    if seen.strays:
+        return DeletePods(seen.strays)
+    if seen.pod is None:
+        return _without_pod(seen, session, timing)
+    return _with_pod(seen, session, seen.pod, timing)
+
+
+def holds_slot(session: Session, pods: bool, reserved: bool) -> bool:
+    """Whether a session counts as started, hence against its account's cap, until its object is gone."""
+    return pods or reserved or session.status.browser is not None
+
+
+def _leave(seen: Observed, session: Session) -> Action:
+    """The record is there: finish what was begun."""
+    held = FINALIZER in session.metadata.finalizers
+    if session.ending and not held:
+        pods = _present(seen)
+        return DeletePods(pods) if pods else Wait()
+    return Finish(None, _present(seen))
+
+
+def _finish(seen: Observed, reason: End) -> Finish:
+    return Finish(reason, _present(seen))
+
+
+def _without_pod(seen: Observed, session: Session, timing: Timing) -> Action:
+    if session.status.browser is not None:
+        where = f"pod {session.status.browser.pod}"
+        if seen.node_lost:
+            return _finish(seen, end(Reason.NODE_LOST, f"{where} went with its node"))
+        return _finish(seen, end(Reason.POD_DELETED, f"{where} is gone"))
+    if seen.cap is None:
+        return _finish(seen, end(Reason.NO_ACCOUNT, f"namespace {session.metadata.namespace} has no account"))
+    if seen.archetype is None:
+        return _finish(seen, end(Reason.UNKNOWN_ARCHETYPE, _unknown(seen.slug, session)))
+    if seen.ahead >= seen.cap:
+        return _surplus(seen, seen.cap, timing)
+    if seen.candidate is not None:
+        return ClaimPod(seen.candidate, seen.archetype)
+    if seen.problem is not None and seen.waited >= timing.stuck:
+        return _finish(seen, seen.problem)
+    if seen.pool is not None:
+        return CreatePod(seen.pool, seen.archetype)
+    return _in_time(seen, timing) or _finish(
+        seen, end(Reason.START_TIMEOUT, "there is no BrowserPool to start from")
+    )
+
+
+def _unknown(slug: str, session: Session) -> str:
+    return f"no archetype {slug!r}, neither in {session.metadata.namespace} nor in the catalogue"
+
+
+def _surplus(seen: Observed, cap: int, timing: Timing) -> Action:
+    """The quota let one too many in: a slot may be free in a moment."""
+    left = timing.surplus - seen.waited
+    if left > 0:
+        return Wait(left)
+    return _finish(seen, end(Reason.CONCURRENCY_LIMIT, f"the account may have {cap} sessions at once"))
+
+
+def _with_pod(seen: Observed, session: Session, pod: PodView, timing: Timing) -> Action:
+    ended = outcome(pod, node_lost=seen.node_lost)
+    if ended is not None:
+        return _finish(seen, ended)
+    if session.status.phase is Phase.CREATING:
+        return _start(seen, pod, timing)
+    if session.status.phase is Phase.BUSY:
+        left = timing.busy_check - seen.busy_for
+        return Wait(left) if left > 0 else AskAgent(pod)
+    return Wait()
+
+
+def _start(seen: Observed, pod: PodView, timing: Timing) -> Action:
+    if isinstance(seen.claim, Refused):
+        return _finish(seen, end(Reason.START_FAILED, seen.claim.message))
+    if seen.archetype is None:
+        return _finish(seen, end(Reason.UNKNOWN_ARCHETYPE, f"archetype {seen.slug!r} went away"))
+    if seen.claim is not None:
+        return MarkReady(pod, seen.claim, seen.archetype)
+    never = hopeless(pod)
+    if never is not None:
+        return _finish(seen, never)
+    waiting = _in_time(seen, timing, pod)
+    if waiting is None:
+        return _finish(seen, _too_late(pod))
+    if pod.address and not seen.claiming:
+        return ClaimPod(pod, seen.archetype)
+    return waiting
+
+
+def _in_time(seen: Observed, timing: Timing, pod: PodView | None = None) -> Wait | None:
+    """Return how long a start may still take, or None when its time is over."""
+    patience = timing.start_timeout if pod is None or stuck(pod) is None else timing.stuck
+    left = patience - seen.waited
+    return Wait(left) if left > 0 else None
+
+
+def _too_late(pod: PodView) -> End:
+    cause = stuck(pod)
+    if cause is not None:
+        return cause
+    state = "the agent did not take the session in time" if pod.address else f"pod {pod.name} is still {pod.phase}"
+    return end(Reason.START_TIMEOUT, state)
+
+
+def _present(seen: Observed) -> tuple[PodView, ...]:
+    """The pods that have to be deleted: gone ones are, deleting ones will be."""
+    pods = (*((seen.pod,) if seen.pod is not None else ()), *seen.strays)
+    return tuple(pod for pod in pods if not pod.gone and not pod.deleting)

@@ -1,0 +1,94 @@
+"""The status of a session that can be used, and the patch that calls a session idle again. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from driftstack_common.kinds import Browser, Condition, Phase, Session, SessionStatus
+from driftstack_common.kinds.session import Stages
+from driftstack_common.kube.client import Body
+from driftstack_common.names import ANNOTATION_CREATED_AT
+from driftstack_common.protocol import Claimed
+from driftstack_common.times import format_time
+from driftstack_operator.pods.view import PodView
+
+
+class Observations(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known when the agent has taken a session; seen_at is when the operator first saw it."""
+
+    pod: PodView
+    slug: str
+    claimed: Claimed
+    seen_at: datetime
+    pod_created_at: datetime | None
+    pod_running_at: datetime | None
+    ready_at: datetime
+
+
+def begun_at(session: Session, seen_at: datetime) -> datetime:
+    """Return when the session was created, as finely as is known: the API server itself keeps whole seconds."""
+    return session.created_at if ANNOTATION_CREATED_AT in session.metadata.annotations else seen_at
+
+
+def ready_status(session: Session, known: Observations) -> SessionStatus:
+    """Return the one status that is written during a session's start."""
+    ready = format_time(known.ready_at)
+    took = max(0.0, (known.ready_at - begun_at(session, known.seen_at)).total_seconds())
+    return SessionStatus(
+        phase=Phase.READY,
+        archetype=known.slug,
+        browser=Browser(
+            pod=known.pod.name,
+            node=known.pod.node,
+            address=known.pod.address,
+            token_key=known.pod.token_key,
+            version=known.claimed.browser,
+        ),
+        conditions=[
+            Condition(
+                type="Ready",
+                status="True",
+                reason="BrowserAnswers",
+                message="the agent has taken the session",
+                last_transition_time=ready,
+            ),
+            _sandboxed(known.claimed, ready),
+        ],
+        last_transition_time=ready,
+        ready_in=f"{took:.2f}s",
+        pool="miss",
+        stages=Stages(
+            accepted=format_time(known.seen_at),
+            pod_created=_optional(known.pod_created_at),
+            pod_running=_optional(known.pod_running_at),
+            ready=ready,
+        ),
+    )
+
+
+def idle_patch(session: Session, moment: datetime) -> list[Body]:
+    """Return the JSON patch busy -> ready of the step that is marked now, and of no other."""
+    return [
+        {"op": "test", "path": "/metadata/uid", "value": session.uid},
+        {"op": "test", "path": "/status/phase", "value": Phase.BUSY.value},
+        {"op": "test", "path": "/status/step", "value": session.status.step},
+        {"op": "replace", "path": "/status/phase", "value": Phase.READY.value},
+        {"op": "add", "path": "/status/lastTransitionTime", "value": format_time(moment)},
+    ]
+
+
+def _sandboxed(claimed: Claimed, moment: str) -> Condition:
+    proven = claimed.sandbox is not None and claimed.sandbox.proven
+    return Condition(
+        type="Sandboxed",
+        status="True" if proven else "False",
+        reason="Proven" if proven else "NotProven",
+        message="renderers have a user namespace and a seccomp filter of their own" if proven else "",
+        last_transition_time=moment,
+    )
+
+
+def _optional(moment: datetime | None) -> str | None:
+    return format_time(moment) if moment is not None else None

@@ -1,0 +1,171 @@
+"""Puts together what `decide` sees of a session: from the store, and by a direct look where the store has nothing.
+
+Watches of different kinds have no order between them: a session may be seen before the account, archetype or pool
+that was made just before it. Before any of these is called missing, the API server is asked.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from driftstack_common.kinds import Account, Archetype, Pool, Session
+from driftstack_common.kinds.meta import Kind
+from driftstack_common.kube.client import KubeClient
+from driftstack_common.kube.errors import NotFound
+from driftstack_common.names import ACCOUNT_NAMESPACE_PREFIX, archetype_name
+from driftstack_operator.pods.view import PodView
+from driftstack_operator.policy import cap_of
+from driftstack_operator.sessions.claims import Claims
+from driftstack_operator.sessions.decide import Observed, holds_slot
+from driftstack_operator.sessions.tracks import Track, Tracks
+from driftstack_operator.settings import Settings
+from driftstack_operator.store import Shelf, Store
+
+
+class Sight:
+    """Observes sessions.
+
+    Args:
+        kube: for direct looks.
+        store: what the watches brought.
+        tracks: what this operator remembers.
+        claims: which agents are being asked.
+        settings: namespaces, pool and tiers.
+    """
+
+    def __init__(self, kube: KubeClient, store: Store, tracks: Tracks, claims: Claims, settings: Settings) -> None:
+        self._kube = kube
+        self._store = store
+        self._tracks = tracks
+        self._claims = claims
+        self._settings = settings
+
+    async def look(self, uid: str) -> None:
+        """Fetch what a session that has not started needs and the store doesn't have."""
+        session = self._store.sessions.by_uid(uid)
+        if session is None or session.ending or session.status.browser is not None:
+            return
+        account = self.account_of(session)
+        name = account_name(session.metadata.namespace)
+        if account is None and name:
+            await self._fetch(self._store.accounts, Account.KIND, "", name)
+            account = self.account_of(session)
+        if account is None:
+            return
+        if self.archetype_of(session) is None:
+            wanted = archetype_name(self.slug_of(session))
+            await self._fetch(self._store.archetypes, Archetype.KIND, session.metadata.namespace or "", wanted)
+            await self._fetch(self._store.archetypes, Archetype.KIND, self._settings.system_namespace, wanted)
+        if self._pool() is None:
+            await self._fetch(self._store.pools, Pool.KIND, self._settings.browser_namespace, self._settings.pool)
+
+    def observe(self, uid: str) -> Observed:
+        """Return what is known of the session now; no await, so that nothing changes before it is decided."""
+        session = self._store.sessions.by_uid(uid)
+        track = self._tracks.get(uid)
+        pods = list(self._store.pods.group(uid).values())
+        if session is None:
+            return Observed(session=None, strays=tuple(pods))
+        if track is None:
+            track = self._tracks.begin(uid, int(session.metadata.resource_version or 0))
+        pod, strays = self._pods(session, track, pods)
+        account = self.account_of(session)
+        return Observed(
+            session=session,
+            pod=pod,
+            strays=strays,
+            node_lost=self._node_lost(session, pod),
+            recorded=track.recorded,
+            verdict=track.verdict,
+            cap=cap_of(account, self._settings.tiers) if account is not None else None,
+            ahead=self._ahead(session, track),
+            slug=self.slug_of(session),
+            archetype=self.archetype_of(session),
+            pool=self._pool(),
+            problem=track.problem,
+            claim=track.claim,
+            claiming=self._claims.running(uid),
+            waited=time.monotonic() - track.seen,
+            busy_for=_busy_for(session, track),
+        )
+
+    def account_of(self, session: Session) -> Account | None:
+        """Return the account whose namespace the session is in."""
+        name = account_name(session.metadata.namespace)
+        return self._store.accounts.get("", name) if name else None
+
+    def slug_of(self, session: Session) -> str:
+        """Return the archetype the session asks for: its own, else its account's default."""
+        account = self.account_of(session)
+        return session.spec.archetype or (account.spec.default_archetype if account is not None else "")
+
+    def archetype_of(self, session: Session) -> Archetype | None:
+        """Return the session's archetype: the account's own goes before the catalogue's."""
+        slug = self.slug_of(session)
+        for namespace in (session.metadata.namespace or "", self._settings.system_namespace):
+            found = self._store.archetypes.get(namespace, archetype_name(slug))
+            if found is not None and found.spec.slug == slug:
+                return found
+        return None
+
+    def started(self, uid: str, session: Session) -> bool:
+        """Whether the session holds a slot of its account."""
+        track = self._tracks.get(uid)
+        reserved = track is not None and (track.reserved or track.lost_pod is not None)
+        return holds_slot(session, pods=bool(self._store.pods.group(uid)), reserved=reserved)
+
+    def _ahead(self, session: Session, own: Track) -> int:
+        """Count the account's other sessions that go before this one."""
+        others = self._store.sessions.group(session.metadata.namespace or "").items()
+        return sum(uid != session.uid and self._goes_before(uid, other, own) for uid, other in others)
+
+    def _goes_before(self, uid: str, other: Session, own: Track) -> bool:
+        # Who holds a slot already no longer queues for one.
+        return self.started(uid, other) or (not own.reserved and self._waits_earlier(uid, other, own))
+
+    def _waits_earlier(self, uid: str, other: Session, own: Track) -> bool:
+        track = self._tracks.get(uid)
+        if track is None or other.ending or track.recorded or track.verdict is not None:
+            return False
+        return track.order < own.order
+
+    def _pods(
+        self, session: Session, track: Track, pods: list[PodView]
+    ) -> tuple[PodView | None, tuple[PodView, ...]]:
+        """Return the session's own pod and the others; of several, the one that its status names."""
+        if not pods:
+            return track.lost_pod, ()
+        named = session.status.browser.pod if session.status.browser is not None else ""
+        pods.sort(key=lambda pod: (pod.name != named, pod.created_at is None, pod.created_at, pod.name))
+        if named and pods[0].name != named:
+            return track.lost_pod, tuple(pods)
+        return pods[0], tuple(pods[1:])
+
+    def _node_lost(self, session: Session, pod: PodView | None) -> bool:
+        if pod is not None:
+            return bool(pod.node) and self._store.node_lost(pod.node)
+        browser = session.status.browser
+        return browser is not None and bool(browser.node) and self._store.node_lost(browser.node)
+
+    def _pool(self) -> Pool | None:
+        return self._store.pools.get(self._settings.browser_namespace, self._settings.pool)
+
+    async def _fetch(self, shelf: Shelf[Any], kind: Kind, namespace: str, name: str) -> None:
+        try:
+            shelf.apply(await self._kube.get(kind, namespace or None, name))
+        except NotFound:
+            return
+
+
+def account_name(namespace: str | None) -> str:
+    """Return the name of the account that a namespace would belong to, empty when none."""
+    prefix, name = ACCOUNT_NAMESPACE_PREFIX, namespace or ""
+    return name.removeprefix(prefix) if name.startswith(prefix) else ""
+
+
+def _busy_for(session: Session, track: Track) -> float:
+    """Seconds since the present step was first seen marked; each step starts anew."""
+    if session.status.step != track.busy_step:
+        track.busy_step, track.busy_since = session.status.step, time.monotonic()
+    return time.monotonic() - track.busy_since

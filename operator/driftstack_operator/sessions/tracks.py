@@ -1,0 +1,71 @@
+"""What this operator remembers of a session beyond its objects; all of it can be lost and found again.
+
+A new operator starts with what the LISTs say (`recorded`), sees every session for the first time (`version`,
+`seen`), and asks the agents again (`claim`).
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+
+import msgspec
+
+from driftstack_common.protocol import Claimed
+from driftstack_common.times import now
+from driftstack_operator.pods.view import PodView
+from driftstack_operator.reasons import End
+from driftstack_operator.sessions.decide import Refused
+
+
+class Track(msgspec.Struct, kw_only=True):
+    """One session's.
+
+    Attributes:
+        order: place in the order of admission; the version in which the session was first seen.
+        seen, seen_at: when that was, monotonic seconds and time of day.
+        reserved: its pod is being made, so it holds a slot of its account.
+        pod_created_at, pod_running_at: when those stages were observed.
+        problem: why its pod could not be created.
+        lost_pod: its pod as it last looked, once it is gone.
+        busy_step, busy_since: the step that is marked, and since when (monotonic).
+    """
+
+    order: int
+    seen: float = msgspec.field(default_factory=time.monotonic)
+    seen_at: datetime = msgspec.field(default_factory=now)
+    reserved: bool = False
+    pod_created_at: datetime | None = None
+    pod_running_at: datetime | None = None
+    lost_pod: PodView | None = None
+    claim: Claimed | Refused | None = None
+    problem: End | None = None
+    verdict: End | None = None
+    recorded: bool = False
+    busy_step: int = -1
+    busy_since: float = 0.0
+
+
+class Tracks:
+    """The tracks of all sessions, by uid."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[str, Track] = {}
+
+    def __len__(self) -> int:
+        return len(self._tracks)
+
+    def begin(self, uid: str, order: int) -> Track:
+        """Return the session's track; the first call makes it."""
+        track = self._tracks.get(uid)
+        if track is None:
+            track = self._tracks[uid] = Track(order=order)
+        return track
+
+    def get(self, uid: str) -> Track | None:
+        """Return the session's track, if there is one."""
+        return self._tracks.get(uid)
+
+    def drop(self, uid: str) -> None:
+        """Forget a session."""
+        self._tracks.pop(uid, None)

@@ -1,0 +1,107 @@
+"""The operator's settings, read once at start from the environment; unknown ones are refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.alias_generators import to_camel
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from driftstack_common.errors import SettingsError
+from driftstack_common.kinds import Tier
+from driftstack_common.logging import Level
+from driftstack_common.names import BROWSER_NAMESPACE, DEFAULT_POOL, SYSTEM_NAMESPACE
+
+PREFIX: Final = "DRIFTSTACK_OPERATOR_"
+
+Seconds = Annotated[int, Field(ge=1)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class TierLimits(BaseModel):
+    """What a tier allows; keys are camelCase in JSON. None as a time means no limit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+    concurrent_sessions: Annotated[int, Field(ge=0)]
+    idle_timeout_seconds: Seconds | None = 30 * 60
+    max_duration_seconds: Seconds | None = None
+
+
+DEFAULT_TIERS: Final[dict[Tier, TierLimits]] = {
+    Tier.FREE: TierLimits(concurrent_sessions=1, max_duration_seconds=20 * 60),
+    Tier.SOLO_MANUAL: TierLimits(concurrent_sessions=1),
+    Tier.TEAM_MANUAL: TierLimits(concurrent_sessions=3),
+    Tier.AGENCY_MANUAL: TierLimits(concurrent_sessions=8),
+    Tier.API_STARTER: TierLimits(concurrent_sessions=2),
+    Tier.API_BUILDER: TierLimits(concurrent_sessions=8),
+    Tier.API_SCALE: TierLimits(concurrent_sessions=24),
+    Tier.ENTERPRISE: TierLimits(concurrent_sessions=32),
+}
+
+
+class Settings(BaseSettings):
+    """Settings, each `DRIFTSTACK_OPERATOR_<NAME>`; the tiers are `DRIFTSTACK_TIERS`, JSON by tier.
+
+    Attributes:
+        kubeconfig: file to reach the cluster from outside; None uses the pod's service account.
+        workers: reconciliations that run at once.
+        start_timeout_seconds: a session that is not ready then is errored, StartTimeout or the known cause.
+        stuck_seconds: how long a pod may show a cause that could still pass (no node has room, an image
+            that can't be pulled at the first try) before its session is errored with that cause.
+        surplus_seconds: how long a session beyond its account's cap waits for a slot.
+        sweep_seconds: interval of the direct LISTs that repair what the watches missed.
+        silence_seconds: how long a watch may be behind a LIST before it counts as dead.
+        records_per_account, record_days, records_in_cluster: what history is kept.
+        probe_port, metrics_port: 0 takes any free port.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, populate_by_name=True)
+
+    kubeconfig: Path | None = None
+    system_namespace: str = SYSTEM_NAMESPACE
+    browser_namespace: str = BROWSER_NAMESPACE
+    pool: str = DEFAULT_POOL
+    agent_keys: Path = Path("/etc/driftstack/agent-keys")
+    tiers: Annotated[dict[Tier, TierLimits], Field(validation_alias="DRIFTSTACK_TIERS")] = DEFAULT_TIERS
+    image_pull_policy: str = "IfNotPresent"
+    workers: Annotated[int, Field(ge=1, le=1024)] = 64
+    start_timeout_seconds: Seconds = 60
+    stuck_seconds: Seconds = 30
+    surplus_seconds: Annotated[float, Field(ge=0)] = 2.0
+    busy_check_seconds: Seconds = 10
+    sweep_seconds: Seconds = 30
+    silence_seconds: Seconds = 5
+    retention_seconds: Seconds = 600
+    records_per_account: Annotated[int, Field(ge=0)] = 500
+    record_days: Annotated[float, Field(gt=0)] = 7.0
+    records_in_cluster: Annotated[int, Field(ge=0)] = 20_000
+    probe_port: Port = 8080
+    metrics_port: Port = 9090
+    log_level: Level = "info"
+
+    @field_validator("tiers", mode="after")
+    @classmethod
+    def _complete(cls, tiers: dict[Tier, TierLimits]) -> dict[Tier, TierLimits]:
+        """A tier that is not mentioned keeps its default."""
+        return {**DEFAULT_TIERS, **tiers}
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsError: a value can't work, or a variable with our prefix means nothing (pydantic-settings
+            ignores those; a misspelt setting must not pass unnoticed).
+    """
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise SettingsError(f"unknown settings: {', '.join(unknown)}")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(f"the operator's settings can't work: {error}") from error

@@ -1,0 +1,177 @@
+"""What was observed: the objects of each kind as watches, the sweep's LISTs and our own writes last showed them.
+
+Three sources feed it without any order between them, so every object carries its resourceVersion and an older one
+never replaces a newer (the API server's versions are comparable numbers, KEP-5504). Removed objects are remembered
+for a while, so that a late answer does not bring one back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from driftstack_common.kinds import Account, Archetype, Pool, Session, from_body
+from driftstack_common.kube.client import Body
+from driftstack_common.logging import get_logger
+from driftstack_operator.accounts.quota import QuotaView, read_quota
+from driftstack_operator.pods.view import NodeView, PodView, read_node, read_pod
+
+REMEMBERED: Final = 300.0
+"""Seconds that a removed object's uid is remembered."""
+
+T = TypeVar("T")
+Key = tuple[str, str]
+"""Namespace (empty for cluster-scoped objects) and name."""
+
+logger = get_logger(__name__)
+
+
+class Entry(msgspec.Struct, Generic[T]):
+    """One object with its version."""
+
+    uid: str
+    key: Key
+    version: int
+    value: T
+
+
+class Shelf(Generic[T]):
+    """The objects of one kind.
+
+    Args:
+        read: makes the stored value of a body.
+        group: name of the group that a value is also found under, or an empty text.
+    """
+
+    def __init__(self, read: Callable[[Body], T], group: Callable[[T], str] = lambda _: "") -> None:
+        self._read = read
+        self._group = group
+        self._entries: dict[str, Entry[T]] = {}
+        self._by_key: dict[Key, str] = {}
+        self._groups: dict[str, dict[str, T]] = {}
+        self._removed: dict[str, float] = {}
+        self.delivered: dict[str, int] = {}
+        """Newest version of each object that the watch itself brought, by uid."""
+
+    def apply(self, body: Body, *, watched: bool = False) -> T | None:
+        """Take an object in; return its value, or None when it is older than what is known, or unreadable."""
+        uid, version = body["metadata"].get("uid", ""), version_of(body)
+        if watched:
+            self.delivered[uid] = max(version, self.delivered.get(uid, 0))
+        known = self._entries.get(uid)
+        if uid in self._removed or (known is not None and version < known.version):
+            return None
+        try:
+            value = self._read(body)
+        except (msgspec.ValidationError, KeyError, ValueError) as error:
+            logger.error("unreadable object", object=body["metadata"].get("name"), error=str(error))
+            return None
+        self._put(Entry(uid, key_of(body), version, value))
+        return value
+
+    def remove(self, uid: str) -> T | None:
+        """Forget an object that is gone; return what it was."""
+        self._removed[uid] = time.monotonic()
+        self.delivered.pop(uid, None)
+        entry = self._entries.pop(uid, None)
+        if entry is None:
+            return None
+        if self._by_key.get(entry.key) == uid:
+            del self._by_key[entry.key]
+        self._leave_group(entry)
+        return entry.value
+
+    def replace(self, listing: Body) -> tuple[list[T], list[T]]:
+        """Take a complete LIST in; return what it changed and what it showed to be gone."""
+        items = listing.get("items") or []
+        listed = {item["metadata"]["uid"] for item in items}
+        listed_at = int(listing["metadata"]["resourceVersion"])
+        lost = [e.uid for e in self._entries.values() if e.uid not in listed and e.version <= listed_at]
+        gone = [value for uid in lost if (value := self.remove(uid)) is not None]
+        changed = [value for item in items if self._is_news(item) and (value := self.apply(item)) is not None]
+        self._forget_removed()
+        return changed, gone
+
+    def get(self, namespace: str, name: str) -> T | None:
+        """Return the object of this name."""
+        uid = self._by_key.get((namespace, name))
+        return self._entries[uid].value if uid is not None else None
+
+    def by_uid(self, uid: str) -> T | None:
+        """Return the object of this uid."""
+        entry = self._entries.get(uid)
+        return entry.value if entry is not None else None
+
+    def group(self, name: str) -> dict[str, T]:
+        """Return the objects of a group by uid; don't change it."""
+        return self._groups.get(name, {})
+
+    def values(self) -> Iterable[T]:
+        """Return all objects."""
+        return [entry.value for entry in self._entries.values()]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _is_news(self, body: Body) -> bool:
+        known = self._entries.get(body["metadata"]["uid"])
+        return known is None or known.version < version_of(body)
+
+    def _put(self, entry: Entry[T]) -> None:
+        old = self._entries.get(entry.uid)
+        if old is not None:
+            self._leave_group(old)
+        self._entries[entry.uid] = entry
+        self._by_key[entry.key] = entry.uid
+        group = self._group(entry.value)
+        if group:
+            self._groups.setdefault(group, {})[entry.uid] = entry.value
+
+    def _leave_group(self, entry: Entry[T]) -> None:
+        group = self._group(entry.value)
+        members = self._groups.get(group)
+        if members is not None:
+            members.pop(entry.uid, None)
+            if not members:
+                del self._groups[group]
+
+    def _forget_removed(self) -> None:
+        limit = time.monotonic() - REMEMBERED
+        self._removed = {uid: when for uid, when in self._removed.items() if when > limit}
+
+
+class Store:
+    """All shelves; sessions are grouped by namespace, pods by the uid of their session."""
+
+    def __init__(self) -> None:
+        self.sessions: Shelf[Session] = Shelf(_reader(Session), lambda session: session.metadata.namespace or "")
+        self.pods: Shelf[PodView] = Shelf(read_pod, lambda pod: pod.session)
+        self.accounts: Shelf[Account] = Shelf(_reader(Account))
+        self.pools: Shelf[Pool] = Shelf(_reader(Pool))
+        self.archetypes: Shelf[Archetype] = Shelf(_reader(Archetype))
+        self.nodes: Shelf[NodeView] = Shelf(read_node)
+        self.quotas: Shelf[QuotaView] = Shelf(read_quota)
+        self.lost_nodes: set[str] = set()
+        """Names of nodes that were seen to go."""
+
+    def node_lost(self, name: str) -> bool:
+        """Whether what runs on this node is lost. A node never heard of is not: its event may be on its way."""
+        node = self.nodes.get("", name)
+        return node.lost if node is not None else name in self.lost_nodes
+
+
+def version_of(body: Body) -> int:
+    """Return the resourceVersion as a number."""
+    return int(body["metadata"].get("resourceVersion") or 0)
+
+
+def key_of(body: Body) -> Key:
+    """Return namespace and name."""
+    return body["metadata"].get("namespace") or "", body["metadata"]["name"]
+
+
+def _reader(kind: Any) -> Callable[[Body], Any]:
+    return lambda body: from_body(kind, body)

@@ -1,0 +1,208 @@
+"""Direct LISTs, at start and every half minute: they repair what the watches missed and notice a silent one.
+
+A watch that breaks off loses the deletions of the gap (kopf lists again, but tells nothing of what is no longer
+there), and one whose packets are dropped says nothing at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from driftstack_common.kinds import Account, Archetype, Pool, Record, Session
+from driftstack_common.kinds.meta import Kind
+from driftstack_common.kube.client import NAMESPACE, NODE, POD, QUOTA, Body, KubeClient
+from driftstack_common.kube.errors import KubeError, NotFound
+from driftstack_common.logging import get_logger
+from driftstack_common.names import LABEL_ACCOUNT
+from driftstack_operator.accounts.namespace import NamespaceState, state_of
+from driftstack_operator.handlers import POD_SELECTOR, QUOTA_SELECTOR
+from driftstack_operator.health import Health
+from driftstack_operator.intake import Intake, Touch
+from driftstack_operator.metrics import Metrics
+from driftstack_operator.sessions.tracks import Tracks
+from driftstack_operator.settings import Settings
+from driftstack_operator.store import Shelf, Store, key_of, version_of
+
+FIRST_RETRY: Final = 0.5
+LONGEST_RETRY: Final = 5.0
+
+logger = get_logger(__name__)
+
+
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """One LIST, the shelf it repairs, and what a change or a loss means."""
+
+    kind: Kind
+    shelf: Shelf[Any]
+    namespace: str | None = None
+    selector: str = ""
+    changed: Callable[[Any], None] = lambda _: None
+    gone: Callable[[Any], None] = lambda _: None
+
+
+class Sweep:
+    """Lists everything the operator watches.
+
+    Args:
+        kube: client to list with.
+        store: what to repair.
+        tracks: learns at start which sessions have a record already.
+        intake, touch: told what was found.
+        health, metrics: told how it went.
+        settings: intervals and namespaces.
+    """
+
+    def __init__(
+        self,
+        *,
+        kube: KubeClient,
+        store: Store,
+        tracks: Tracks,
+        intake: Intake,
+        touch: Touch,
+        health: Health,
+        metrics: Metrics,
+        settings: Settings,
+    ) -> None:
+        self._kube = kube
+        self._store = store
+        self._tracks = tracks
+        self._touch = touch
+        self._health = health
+        self._metrics = metrics
+        self._settings = settings
+        # Pods before sessions: a pod in the first list whose session is not in the second has lost it.
+        self._scopes = [
+            Scope(kind=NODE, shelf=store.nodes, gone=intake.node_left),
+            Scope(kind=Archetype.KIND, shelf=store.archetypes),
+            Scope(
+                kind=Pool.KIND,
+                shelf=store.pools,
+                namespace=settings.browser_namespace,
+                changed=lambda _: touch.touch_waiting(),
+            ),
+            Scope(kind=QUOTA, shelf=store.quotas, selector=QUOTA_SELECTOR),
+            Scope(kind=Account.KIND, shelf=store.accounts, changed=intake.account_seen),
+            Scope(
+                kind=POD,
+                shelf=store.pods,
+                namespace=settings.browser_namespace,
+                selector=POD_SELECTOR,
+                gone=intake.pod_left,
+            ),
+            Scope(kind=Session.KIND, shelf=store.sessions, changed=intake.session_seen, gone=intake.session_left),
+        ]
+
+    async def prime(self, stop: asyncio.Event) -> None:
+        """Fill the store before anything is decided; tries until it works or `stop` is set."""
+        delay = FIRST_RETRY
+        while not stop.is_set():
+            try:
+                await self.list_all()
+                await self._find_records()
+                await self.touch_all()
+                return
+            except KubeError as error:
+                logger.warning("cannot list yet", error=str(error), seconds=delay)
+            await _wait(stop, delay)
+            delay = min(delay * 2, LONGEST_RETRY)
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            # Jitter keeps several operators, and the minutes of a clock, from meeting.
+            await asyncio.sleep(self._settings.sweep_seconds * random.uniform(0.9, 1.1))  # noqa: S311 - no secret
+            if not self._health.primed:
+                continue
+            try:
+                await self.sweep()
+            except KubeError as error:
+                logger.warning("sweep failed", error=str(error))
+
+    async def sweep(self) -> None:
+        """Repair the store once, and judge the watches."""
+        listings = await self.list_all()
+        await self.touch_all()
+        await asyncio.sleep(self._settings.silence_seconds)
+        for scope, listing in listings:
+            await self._judge(scope, listing)
+
+    async def list_all(self) -> list[tuple[Scope, Body]]:
+        """List everything and repair the store by it."""
+        return [(scope, await self._list(scope)) for scope in self._scopes]
+
+    async def touch_all(self) -> None:
+        """Have every session looked at, and every account whose state is not what it should be."""
+        for pod in self._store.pods.values():
+            if pod.session:
+                self._touch.touch_session(pod.session)
+        for session in self._store.sessions.values():
+            self._touch.touch_session(session.uid)
+        listing = await self._kube.list_objects(NAMESPACE, labelSelector=LABEL_ACCOUNT)
+        namespaces = {item["metadata"]["name"]: item for item in listing.get("items") or []}
+        for account in self._store.accounts.values():
+            name = account.metadata.name
+            sound = state_of(namespaces.get(account.namespace), name) is NamespaceState.OURS
+            if sound and account.ready and account.metadata.deletion_timestamp is None:
+                self._touch.touch_quota(name)
+            else:
+                self._touch.touch_account(name)
+
+    async def _list(self, scope: Scope) -> Body:
+        query = {"labelSelector": scope.selector} if scope.selector else {}
+        listing = await self._kube.list_objects(scope.kind, scope.namespace, **query)
+        changed, gone = scope.shelf.replace(listing)
+        for value in changed:
+            scope.changed(value)
+        for value in gone:
+            scope.gone(value)
+        if self._health.primed and (changed or gone):
+            self._metrics.repairs.labels(scope.kind.plural).inc(len(changed) + len(gone))
+            logger.info("repaired", kind=scope.kind.plural, changed=len(changed), gone=len(gone))
+        return listing
+
+    async def _find_records(self) -> None:
+        """Find the sessions whose end was begun by an operator before this one."""
+        namespaces = {session.metadata.namespace for session in self._store.sessions.values()}
+        for namespace in namespaces:
+            listing = await self._kube.list_metadata(Record.KIND, namespace)
+            for item in listing.get("items") or []:
+                track = self._tracks.get(item["metadata"]["name"])
+                if track is not None:
+                    track.recorded = True
+
+    async def _judge(self, scope: Scope, listing: Body) -> None:
+        """A version that the LIST showed and the watch has not brought since means that the watch is dead."""
+        behind = [item for item in listing.get("items") or [] if self._is_behind(scope, item)]
+        dead = False
+        for item in behind[:3]:  # objects that went meanwhile prove nothing; a dead watch misses many
+            dead = dead or await self._exists(scope.kind, item)
+        if dead and scope.kind.plural not in self._health.blind:
+            logger.error("the watch is silent", kind=scope.kind.plural, object=behind[0]["metadata"]["name"])
+        (self._health.blind.add if dead else self._health.blind.discard)(scope.kind.plural)
+
+    def _is_behind(self, scope: Scope, item: Body) -> bool:
+        uid = item["metadata"]["uid"]
+        known = scope.shelf.by_uid(uid) is not None
+        return known and scope.shelf.delivered.get(uid, 0) < version_of(item)
+
+    async def _exists(self, kind: Kind, item: Body) -> bool:
+        namespace, name = key_of(item)
+        try:
+            found = await self._kube.get(kind, namespace or None, name)
+        except NotFound:
+            return False
+        return bool(found["metadata"]["uid"] == item["metadata"]["uid"])
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,135 @@
+"""RBAC covers the calls that operator and facade make, as far as their source tells, and nothing forbidden."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from driftstack_common import kinds
+from driftstack_common.kinds import Kind, Resource
+from driftstack_common.kube import client
+from tests.contract.conftest import Manifest, Render
+from tests.contract.crds import ROOT
+
+SOURCES: Final = {
+    "operator": ROOT / "operator" / "driftstack_operator",
+    "facade": ROOT / "api" / "driftstack_api",
+}
+
+VERBS: Final = {
+    "get": {"get"},
+    "list_objects": {"list"},
+    "create": {"create"},
+    "json_patch": {"patch"},
+    "merge_patch": {"patch"},
+    "apply": {"patch", "create"},
+    "delete": {"delete"},
+    "list_metadata": {"list"},
+    "watch": {"watch"},
+    "_reflector": {"list", "watch"},
+    "_list": {"list"},
+    "_fetch": {"get"},
+    "_delete": {"delete"},
+    "Scope": {"list"},
+}
+"""Verbs that a call by this name needs: methods of KubeClient, and the components' own functions around them."""
+
+Grant = tuple[str, str, str]
+"""API group, resource (with subresource), verb."""
+
+
+def known_kinds() -> dict[str, Kind]:
+    """Return kinds by the words that the source uses for them: `Session` (for `Session.KIND`), `POD`."""
+    ours = {name: value.KIND for name, value in vars(kinds).items() if _is_model(value)}
+    return ours | {name: value for name, value in vars(client).items() if isinstance(value, Kind)}
+
+
+def _is_model(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Resource) and value is not Resource
+
+
+def calls(folder: Path) -> Iterator[tuple[str, Grant]]:
+    """Yield what each call needs whose kind is written at the call, with the place of the call."""
+    for path in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            found = needs(node) if isinstance(node, ast.Call) else handled(node)
+            for grant in found:
+                yield f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}", grant
+
+
+def needs(call: ast.Call) -> Iterator[Grant]:
+    """Yield the grants that one call needs; nothing when it is no call to Kubernetes."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
+    found = [kind for argument in arguments if (kind := kind_of(argument))]
+    if name not in VERBS or not found:
+        return
+    kind = found[0]
+    resource = f"{kind.plural}/status" if any(is_text(a, "status") for a in arguments) else kind.plural
+    for verb in sorted(VERBS[name]):
+        yield kind.group, resource, verb
+
+
+def handled(node: ast.AST) -> Iterator[Grant]:
+    """Yield the grants of a pair of kind and handler: kopf lists and watches the kind."""
+    if isinstance(node, ast.Tuple) and len(node.elts) == 2 and isinstance(node.elts[1], ast.Attribute):
+        kind = kind_of(node.elts[0])
+        if kind is not None:
+            yield kind.group, kind.plural, "list"
+            yield kind.group, kind.plural, "watch"
+
+
+def kind_of(node: ast.expr) -> Kind | None:
+    """Return the kind that an argument names: `Session.KIND`, `Session` or `POD`."""
+    if isinstance(node, ast.Attribute) and node.attr == "KIND":
+        node = node.value
+    return known_kinds().get(node.id) if isinstance(node, ast.Name) else None
+
+
+def is_text(node: ast.expr, text: str) -> bool:
+    """Whether an argument is this very text."""
+    return isinstance(node, ast.Constant) and node.value == text
+
+
+def grants(manifests: list[Manifest], component: str) -> set[Grant]:
+    """Return all that the roles of a component allow."""
+    roles = [m for m in manifests if m["kind"] in ("Role", "ClusterRole")]
+    rules = [r for role in roles if role["metadata"]["name"] == f"driftstack-{component}" for r in role["rules"]]
+    return {(g, s, v) for r in rules for g in r["apiGroups"] for s in r["resources"] for v in r["verbs"]}
+
+
+@pytest.mark.parametrize("component", ["operator", "facade"])
+def test_every_call_is_allowed(render: Render, component: str) -> None:
+    made = list(calls(SOURCES[component]))
+    assert {grant[2] for _, grant in made} >= {"get", "list", "watch", "create", "patch", "delete"}
+    allowed = grants(render("minimal-values.yaml"), component)
+    missing = [f"{place}: {grant[2]} {grant[1]}" for place, grant in made if grant not in allowed]
+    assert not missing, "\n".join(missing)
+
+
+@pytest.mark.parametrize("component", ["operator", "facade"])
+def test_nothing_is_granted_that_no_call_needs(render: Render, component: str) -> None:
+    made = {grant for _, grant in calls(SOURCES[component])}
+    assert grants(render("minimal-values.yaml"), component) - made == set()
+
+
+@pytest.mark.parametrize("component", ["operator", "facade"])
+def test_nothing_is_granted_wholesale(render: Render, component: str) -> None:
+    for group, resource, verb in grants(render("minimal-values.yaml"), component):
+        assert "*" not in (group, resource, verb)
+        assert resource not in ("secrets", "roles", "clusterroles", "serviceaccounts/token", "pods/exec")
+        assert verb not in ("bind", "escalate", "impersonate", "deletecollection")
+
+
+def test_facade_has_no_rights_outside_our_own_kinds(render: Render) -> None:
+    assert {group for group, _, _ in grants(render("minimal-values.yaml"), "facade")} == {"driftstack.dev"}
+
+
+def test_pods_are_the_operators_in_one_namespace_only(render: Render) -> None:
+    manifests = render("full-values.yaml")
+    with_pods = [m for m in manifests if any("pods" in rule["resources"] for rule in m.get("rules", []))]
+    assert [(m["kind"], m["metadata"]["namespace"]) for m in with_pods] == [("Role", "browsers-elsewhere")]

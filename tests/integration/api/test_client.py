@@ -1,0 +1,127 @@
+"""The published client, unchanged, against the facade on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import uvicorn
+from driftstack import AsyncDriftstack, Driftstack
+from driftstack.errors import (
+    ConcurrencyLimitError,
+    DriverError,
+    InvalidKeyError,
+    NotFoundError,
+    SessionDestroyedError,
+    ValidationError,
+)
+from fastapi import FastAPI
+
+from driftstack_api.wire import http_protocol
+from tests.integration.api.world import PNG, World, application
+from tests.unit.api.polling import until
+
+BASE = "https://errors.driftstack.dev/"
+
+
+@asynccontextmanager
+async def served(app: FastAPI) -> AsyncIterator[str]:
+    """Serve a started app with uvicorn, as in production but for its lifespan; yield the base URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http=http_protocol(BASE), lifespan="off", log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await until(lambda: server.started)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()
+
+
+async def test_the_published_client_works_unchanged(world: World) -> None:
+    async with application(world) as app, served(app) as url:
+        await asyncio.to_thread(_drive, url, world)
+
+
+def _drive(url: str, world: World) -> None:
+    """Every sessions call that exists so far, by the synchronous client."""
+    with Driftstack(world.keys["acme"].plaintext, base_url=url) as client:
+        assert client.account.whoami()["tier"] == "api_builder"
+        created = client.sessions.create({"label": "from the client", "metadata": {"n": 1}})
+        assert created.status == "creating"
+        assert client.sessions.get(created.id).id == created.id
+        page = client.sessions.navigate(created.id, {"url": "http://a.test/", "timeout_ms": 5000})
+        assert (page.status, str(page.final_url)) == (200, "https://a.test/")
+        blank = client.sessions.navigate(created.id, {"url": "about:blank"})
+        assert str(blank.url) == "about:blank"
+        captured = client.sessions.capture(created.id, {"kind": "screenshot"})
+        assert base64.b64decode(captured.data) == PNG
+        others = [client.sessions.create().id for _ in range(2)]
+        with pytest.raises(ConcurrencyLimitError) as full:
+            client.sessions.create()
+        assert (full.value.current_sessions, full.value.limit) == (3, 3)
+        assert {item.id for item in client.sessions.iterate(limit=1)} == {created.id, *others}
+        client.sessions.destroy(created.id)
+        client.sessions.destroy(created.id)
+        ended = client.sessions.get(created.id)
+        assert ended.status == "destroyed"
+        assert ended.destroyed_at is not None
+        assert len(client.sessions.list({"limit": 2}).data) == 2
+        _fail(client, created.id)
+    with (
+        Driftstack("ds_live_" + "x" * 43, base_url=url) as stranger,
+        pytest.raises(InvalidKeyError),
+    ):
+        stranger.sessions.list()
+
+
+def _fail(client: Driftstack, ended: str) -> None:
+    with pytest.raises(SessionDestroyedError):
+        client.sessions.navigate(ended, {"url": "http://a.test/"})
+    with pytest.raises(NotFoundError):
+        client.sessions.get("ses_9d2f0c1e-5b7a-4f0e-8a3d-2c6b1e4f7a90")
+    with pytest.raises(ValidationError) as wrong:
+        client.sessions.create({"label": "x" * 121})
+    assert wrong.value.problem["issues"][0]["path"] == "label"
+
+
+async def test_the_asynchronous_client_and_a_failed_page(world: World) -> None:
+    async with (
+        application(world) as app,
+        served(app) as url,
+        AsyncDriftstack(world.keys["acme"].plaintext, base_url=url) as client,
+    ):
+        created = await client.sessions.create()
+        world.agent.refuse(502, "page-failed", "net::ERR_CONNECTION_REFUSED")
+        with pytest.raises(DriverError):
+            await client.sessions.navigate(created.id, {"url": "http://dead.test/"})
+        assert (await client.sessions.get(created.id)).status == "ready"
+        await client.sessions.destroy(created.id)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET /v1/sessions?limit=1 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /%ff%fe/\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"HEAD /v1/sessions HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"nonsense\r\n\r\n",
+        b"POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\nx",
+    ],
+)
+async def test_bytes_on_the_wire(world: World, raw: bytes) -> None:
+    async with application(world) as app, served(app) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rsplit(":", 1)[1]))
+        writer.write(raw)
+        head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).decode().lower()
+        assert " 4" in head.splitlines()[0]
+        assert "content-type: application/problem+json" in head
+        assert "x-request-id: req_" in head
+        writer.close()
+        await writer.wait_closed()

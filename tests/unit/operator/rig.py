@@ -1,0 +1,142 @@
+"""The whole operator but kopf, on fakes: what it would do in a cluster, step by step and in no time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from driftstack_common.agent_token import KeyRing
+from driftstack_common.kinds import Account, Archetype, Pool, Record, Session
+from driftstack_common.kube.client import NAMESPACE, NODE, POD, QUOTA, Kind
+from driftstack_common.names import QUOTA_NAME, SESSION_QUOTA, browser_pod_name
+from driftstack_operator.app import Operator
+from driftstack_operator.settings import load_settings
+from tests.unit.operator.builders import (
+    ACCOUNT,
+    UID,
+    Body,
+    account_body,
+    archetype_body,
+    pool_body,
+    session_body,
+)
+from tests.unit.operator.builders import (
+    NAMESPACE as ACCOUNT_NAMESPACE,
+)
+from tests.unit.operator.fakes import FakeAgents, FakeKube
+
+BROWSERS = "driftstack-browsers"
+KEYS = KeyRing({"k1": b"0123456789abcdef0123456789abcdef"})
+RUNNING: Body = {
+    "phase": "Running",
+    "podIP": "10.0.0.1",
+    "containerStatuses": [{"name": "browser", "state": {"running": {}}}],
+}
+
+
+class Rig:
+    """An API server with an account, its namespace and quota, a pool and an archetype; and an operator on it."""
+
+    def __init__(self, *, cap: int = 8, **settings: Any) -> None:
+        self.kube = FakeKube()
+        self.agents = FakeAgents()
+        self.settings = load_settings(**settings)
+        self.kube.put(
+            NAMESPACE, {"metadata": {"name": ACCOUNT_NAMESPACE, "labels": {"driftstack.dev/account": ACCOUNT}}}
+        )
+        self.kube.put(NODE, {"metadata": {"name": "local"}, "status": {}})
+        self.kube.put(Pool.KIND, pool_body())
+        self.kube.put(Archetype.KIND, archetype_body())
+        self.kube.put(Account.KIND, account_body(tier="enterprise", overrides={"concurrentSessions": cap}))
+        self.kube.watchers.append(self._count)
+        self.operator = self._start()
+
+    def _start(self) -> Operator:
+        operator = Operator(self.kube, self.agents, KEYS, self.settings)
+        intake = operator.intake
+        takers = {
+            Session.KIND.plural: intake.session,
+            Account.KIND.plural: intake.account,
+            Archetype.KIND.plural: intake.archetype,
+            Pool.KIND.plural: intake.pool,
+            POD.plural: intake.pod,
+            NODE.plural: intake.node,
+            QUOTA.plural: intake.quota,
+        }
+
+        def watch(plural: str, event: str, body: Body) -> None:
+            if plural in takers:
+                takers[plural](body, deleted=event == "DELETED")
+
+        self.kube.watchers[:] = [self._count, watch]
+        return operator
+
+    def _count(self, plural: str, event: str, body: Body) -> None:
+        """The quota controller: says what is charged as soon as a quota is there."""
+        if plural == QUOTA.plural and "status" not in body:
+            hard = body["spec"]["hard"]
+            status = {"hard": hard, "used": {SESSION_QUOTA: "0"}}
+            self.kube.change(QUOTA, body["metadata"]["namespace"], QUOTA_NAME, **status)
+
+    async def prime(self) -> None:
+        await self.operator.sweep.prime(asyncio.Event())
+        self.operator.health.primed = True
+
+    async def restart(self) -> None:
+        """The operator dies on the spot; another one takes over."""
+        await self.operator.sessions.claims.close()
+        self.operator = self._start()
+        await self.prime()
+
+    async def settle(self) -> None:
+        """Work until nothing is due any more, claims in progress included."""
+        queue = self.operator.queue
+        quiet = 0
+        while quiet < 3:
+            while queue.depth:
+                quiet = 0
+                await queue.work_on(queue.take())
+            await asyncio.sleep(0)
+            quiet += 1
+
+    def create(self, name: str = "one", uid: str = UID, **values: Any) -> Body:
+        return self.kube.put(Session.KIND, session_body(name, uid=uid, **values))
+
+    def run_pod(self, uid: str = UID, **status: Any) -> None:
+        """The kubelet starts the pod."""
+        self.kube.objects[_pod(uid)]["spec"]["nodeName"] = "local"
+        self.kube.change(POD, BROWSERS, browser_pod_name(uid), **{**RUNNING, **status})
+
+    def end_pod(self, uid: str = UID, **state: Any) -> None:
+        """The pod's container ends."""
+        self.kube.change(
+            POD,
+            BROWSERS,
+            browser_pod_name(uid),
+            phase="Failed",
+            containerStatuses=[{"name": "browser", "state": state}],
+        )
+
+    async def ready(self, name: str = "one", uid: str = UID) -> None:
+        self.create(name, uid)
+        await self.settle()
+        self.run_pod(uid)
+        await self.settle()
+
+    def session(self, name: str = "one") -> Body | None:
+        return self.kube.objects.get((Session.KIND.plural, ACCOUNT_NAMESPACE, name))
+
+    def pod(self, uid: str = UID) -> Body | None:
+        return self.kube.objects.get(_pod(uid))
+
+    def record(self, uid: str = UID) -> Body | None:
+        return self.kube.objects.get((Record.KIND.plural, ACCOUNT_NAMESPACE, uid))
+
+    def writes(self, *kinds: Kind) -> list[tuple[str, str]]:
+        """Return verb and plural of every write so far."""
+        wanted = {kind.plural for kind in kinds or (Session.KIND, Record.KIND, POD)}
+        return [(verb, plural) for verb, plural, _ in self.kube.calls if plural in wanted]
+
+
+def _pod(uid: str) -> tuple[str, str, str]:
+    return POD.plural, BROWSERS, browser_pod_name(uid)

@@ -1,0 +1,126 @@
+"""The browser pod, compared as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes_validate import validate
+
+from driftstack_operator.pods.builder import Owner, build_pod
+from tests.unit.operator.builders import UID, pool
+
+OWNER = Owner(UID, "acct-acme", "one")
+EXPECTED: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {
+        "name": f"browser-{UID}",
+        "namespace": "driftstack-browsers",
+        "labels": {
+            "app.kubernetes.io/name": "driftstack-browser",
+            "driftstack.dev/session": UID,
+            "driftstack.dev/state": "claimed",
+            "driftstack.dev/pool": "default",
+        },
+        "annotations": {"driftstack.dev/session-ref": "acct-acme/one", "driftstack.dev/token-key": "k1"},
+    },
+    "spec": {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 5,
+        "activeDeadlineSeconds": 1260,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 1000,
+            "runAsGroup": 1000,
+            "fsGroup": 1000,
+            "seccompProfile": {"type": "Localhost", "localhostProfile": "driftstack/chromium.json"},
+        },
+        "containers": [
+            {
+                "name": "browser",
+                "image": "driftstack.local/agent:0123456789ab",
+                "imagePullPolicy": "IfNotPresent",
+                "env": [{"name": "DRIFTSTACK_AGENT_TOKEN", "value": "secret"}],
+                "ports": [{"name": "agent", "containerPort": 8300, "protocol": "TCP"}],
+                "resources": {
+                    "requests": {"cpu": "250m", "memory": "512Mi"},
+                    "limits": {"memory": "1Gi"},
+                },
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                "volumeMounts": [
+                    {"name": "tmp", "mountPath": "/tmp"},
+                    {"name": "shm", "mountPath": "/dev/shm"},
+                ],
+                "terminationMessagePolicy": "File",
+            }
+        ],
+        "volumes": [
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
+        ],
+        "dnsPolicy": "None",
+        "dnsConfig": {"nameservers": ["203.0.113.53"]},
+    },
+}
+
+
+def build(duration: int | None = None, **spec: Any) -> dict[str, Any]:
+    return build_pod(pool(**spec), OWNER, token="secret", token_key="k1", max_duration_seconds=duration)
+
+
+def test_whole_pod() -> None:
+    resources = {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}}
+    assert build(1200, nameservers=["203.0.113.53"], resources=resources) == EXPECTED
+
+
+def test_plainest_pool_leaves_out_what_it_does_not_say() -> None:
+    spec = build()["spec"]
+    assert spec["dnsPolicy"] == "Default"
+    assert spec["containers"][0]["resources"] == {}
+    left_out = {
+        "activeDeadlineSeconds",
+        "dnsConfig",
+        "hostUsers",
+        "runtimeClassName",
+        "nodeSelector",
+        "tolerations",
+    }
+    assert left_out.isdisjoint(spec)
+
+
+def test_placement_and_isolation_of_the_pool() -> None:
+    spec = build(
+        userNamespace=True,
+        runtimeClassName="gvisor",
+        nodeSelector={"browsers": "yes"},
+        tolerations=[{"key": "browsers", "operator": "Exists"}],
+        seccompProfile="other.json",
+        sharedMemory="1Gi",
+    )["spec"]
+    assert spec["hostUsers"] is False
+    assert spec["runtimeClassName"] == "gvisor"
+    assert spec["nodeSelector"] == {"browsers": "yes"}
+    assert spec["tolerations"] == [{"key": "browsers", "operator": "Exists"}]
+    assert spec["securityContext"]["seccompProfile"]["localhostProfile"] == "other.json"
+    assert spec["volumes"][1]["emptyDir"]["sizeLimit"] == "1Gi"
+
+
+@pytest.mark.parametrize("version", ["1.33", "1.37"])
+def test_kubernetes_schema_accepts_it(version: str) -> None:
+    body = build(
+        60, userNamespace=True, tolerations=[{"key": "a", "operator": "Exists"}], nameservers=["203.0.113.53"]
+    )
+    validate(body, version, strict=True)
+
+
+def test_no_secret_but_the_token_and_nothing_of_this_machine() -> None:
+    assert str(build()).count("secret") == 1
+    assert str(Path.home()) not in str(build())

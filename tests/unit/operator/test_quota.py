@@ -1,0 +1,59 @@
+"""The quota of an account and its traps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from driftstack_common.names import SESSION_QUOTA
+from driftstack_operator.accounts.quota import SHAKEN, build_quota, in_force, next_shake, overcharged, read_quota
+
+
+def view(cap: int = 8, *, hard: Any = None, used: Any = None) -> Any:
+    body = build_quota("acme", "acct-acme", cap)
+    body["status"] = {
+        "hard": {} if hard is None else {SESSION_QUOTA: hard},
+        "used": {} if used is None else {SESSION_QUOTA: used},
+    }
+    return read_quota(body)
+
+
+def test_whole_quota() -> None:
+    assert build_quota("acme", "acct-acme", 8) == {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {
+            "name": "driftstack-sessions",
+            "namespace": "acct-acme",
+            "labels": {"driftstack.dev/account": "acme"},
+        },
+        "spec": {"hard": {SESSION_QUOTA: "8", SHAKEN: "1000000"}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("hard", "used", "force"),
+    [(None, None, False), ("8", None, False), ("7", "0", False), ("8", "0", True), ("8k", "0", False)],
+)
+def test_in_force_only_when_limited_and_counted(hard: str | None, used: str | None, force: bool) -> None:
+    assert in_force(view(8, hard=hard, used=used), 8) is force
+
+
+def test_no_quota_is_not_in_force() -> None:
+    assert in_force(None, 8) is False
+
+
+@pytest.mark.parametrize(
+    ("used", "live", "wrong"), [(None, 0, False), ("2", 2, False), ("3", 2, True), ("1", 2, False)]
+)
+def test_overcharged(used: str | None, live: int, wrong: bool) -> None:
+    assert overcharged(view(8, hard="8", used=used), live) is wrong
+
+
+def test_shaking_changes_the_unrelated_key_each_time() -> None:
+    first = view()
+    second = read_quota(build_quota("acme", "acct-acme", 8, next_shake(first)))
+    assert second.shaken != first.shaken
+    assert next_shake(second) == first.shaken
+    assert second.spec_limit == first.spec_limit

@@ -1,0 +1,53 @@
+"""Which records go."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from driftstack_operator.retention import Kept, Rules, surplus
+
+NOW = datetime(2026, 5, 12, tzinfo=UTC)
+RULES = Rules(per_account=2, age=timedelta(days=7), in_cluster=3)
+
+
+def kept(namespace: str, hours: float) -> Kept:
+    return Kept(namespace, f"{namespace}-{hours}", NOW - timedelta(hours=hours))
+
+
+def test_newest_of_each_account_stay() -> None:
+    records = [kept("a", 3), kept("a", 1), kept("a", 2), kept("b", 50)]
+    assert surplus(records, NOW, RULES) == [kept("a", 3)]
+
+
+def test_old_ones_go_even_when_few() -> None:
+    assert surplus([kept("a", 24 * 7 + 1), kept("a", 24 * 7 - 1)], NOW, RULES) == [kept("a", 24 * 7 + 1)]
+
+
+def test_ceiling_of_the_cluster_takes_the_oldest_of_all() -> None:
+    records = [kept("a", 1), kept("a", 2), kept("b", 3), kept("b", 4)]
+    assert surplus(records, NOW, RULES) == [kept("b", 4)]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 400)), unique=True),
+    st.integers(0, 5),
+    st.integers(0, 9),
+)
+def test_what_stays_keeps_every_rule_and_nothing_goes_without_need(
+    records: list[tuple[str, int]], per_account: int, in_cluster: int
+) -> None:
+    rules = Rules(per_account, timedelta(days=7), in_cluster)
+    everything = [kept(namespace, hours) for namespace, hours in records]
+    goes = surplus(everything, NOW, rules)
+    stays = [record for record in everything if record not in goes]
+    assert len(stays) <= in_cluster
+    assert all(NOW - record.created_at <= rules.age for record in stays)
+    assert all(sum(r.namespace == n for r in stays) <= per_account for n in "abc")
+    full = len(stays) == in_cluster
+    for record in goes:
+        own = sum(r.namespace == record.namespace for r in stays)
+        newer = sum(r.namespace == record.namespace and r.created_at > record.created_at for r in everything)
+        assert full or own == per_account or newer >= per_account or NOW - record.created_at > rules.age
