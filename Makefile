@@ -97,6 +97,14 @@ lock: $(STAMP) ## Compile the requirement locks anew (all with hashes)
 	    --extra $${pair#*:} -c requirements.lock pyproject.toml -o images/$${pair%:*}/requirements.lock; \
 	done
 
+.PHONY: images
+images: $(STAMP) ## Build the images that changed; REFRESH=on fetches the current Debian packages
+	$(CLUSTER_TOOL) images $(if $(filter on,$(REFRESH)),--refresh)
+
+.PHONY: generate
+generate: $(STAMP) ## Copy crds/ into the chart
+	$(BIN)/python charts/generate.py
+
 .PHONY: clean
 clean: ## Remove what tests and tools left in the checkout (not the cluster)
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo dist

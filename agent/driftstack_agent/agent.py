@@ -36,6 +36,8 @@ READY_WAIT_SECONDS: Final = 2.0
 """How long a claim waits for a browser that is starting, before it answers `starting`: so a cold start needs no
 polling between the agent's first answer and the browser's."""
 _HEALTH_SECONDS: Final = 2.0
+_EXIT_SECONDS: Final = 1.0
+"""How long after its pipe Chromium may end: its exit code tells more than the closed pipe."""
 _PROOF_SECONDS: Final = 3.0
 """A renderer that has just started may not have its filter yet."""
 _PROOF_PAUSE_SECONDS: Final = 0.01
@@ -66,6 +68,7 @@ class Agent:
         self._alarm: Alarm | None = None
         self._step: str | None = None
         browser.exited.add_done_callback(self._browser_exited)
+        browser.disconnected.add_done_callback(self._browser_disconnected)
 
     # Start and end.
 
@@ -109,6 +112,11 @@ class Agent:
     def _browser_exited(self, exited: asyncio.Future[int]) -> None:
         if self._ready.done() and not exited.cancelled():  # before that, its closed pipe fails the start
             self.end(EndReason.BROWSER_CRASHED, f"Chromium {_describe_exit(exited.result())}")
+
+    def _browser_disconnected(self, _: asyncio.Future[None]) -> None:
+        if self._ready.done() and not self.ended.done():
+            why = "Chromium closed its pipe and lives on"
+            asyncio.get_running_loop().call_later(_EXIT_SECONDS, self.end, EndReason.BROWSER_CRASHED, why)
 
     def end(self, reason: EndReason, message: str) -> None:
         """End the agent, unless it is ending already; a running step answers `ended`."""

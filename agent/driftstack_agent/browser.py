@@ -77,14 +77,17 @@ class Target:
 
 
 class _EventPipe(asyncio.Protocol):
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, disconnected: asyncio.Future[None]) -> None:
         self._connection = connection
+        self._disconnected = disconnected
 
     def data_received(self, data: bytes) -> None:
         self._connection.feed(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connection.closed("Chromium closed the connection")
+        if not self._disconnected.done():
+            self._disconnected.set_result(None)
 
 
 class _ErrorPipe(asyncio.Protocol):
@@ -100,11 +103,17 @@ class _ErrorPipe(asyncio.Protocol):
 
 
 class Browser:
-    """A started Chromium; connect() attaches to its pipes."""
+    """A started Chromium; connect() attaches to its pipes.
+
+    Attributes:
+        exited: Chromium's exit code, negative for a signal's number.
+        disconnected: its event pipe is closed; its exit follows, unless the two sides misunderstood each other.
+    """
 
     def __init__(self, process: chromium.Process, exited: asyncio.Future[int]) -> None:
         self.process = process
         self.exited = exited
+        self.disconnected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.connection: Connection
         self.version = Version("", "")
         self._errors: deque[str] = deque(maxlen=_ERROR_LINES)
@@ -117,7 +126,7 @@ class Browser:
         writer, _ = await loop.connect_write_pipe(asyncio.Protocol, os.fdopen(self.process.commands, "wb", 0))
         self.connection = Connection(writer)
         events, _ = await loop.connect_read_pipe(
-            lambda: _EventPipe(self.connection), os.fdopen(self.process.events, "rb", 0)
+            lambda: _EventPipe(self.connection, self.disconnected), os.fdopen(self.process.events, "rb", 0)
         )
         errors, _ = await loop.connect_read_pipe(
             lambda: _ErrorPipe(self._errors, self._errors_ended), os.fdopen(self.process.errors, "rb", 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import socket
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -136,6 +137,7 @@ def spawn(settings: Settings) -> Process:
                 (os.POSIX_SPAWN_DUP2, event_writer, 4),
             ],
             setpgroup=0,
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores them, and Chromium would inherit that
         )
     finally:
         for fd in (command_reader, event_writer, error_writer, null):

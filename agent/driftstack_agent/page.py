@@ -108,7 +108,10 @@ class Page:
         with events:
             try:
                 async for event in events:
-                    self._take(event)
+                    try:
+                        self._take(event)
+                    except msgspec.MsgspecError as error:  # one event less beats a page nobody follows
+                        logs.error("event not understood", method=event.method, error=str(error))
             except CdpFailure as error:
                 self.lost.set_result(str(error))
                 self._changed.set()

@@ -40,6 +40,14 @@ def demo() -> None:
 
 
 @app.command()
+def images(
+    refresh: bool = typer.Option(False, help="Fetch the current Debian packages, Chromium among them."),
+) -> None:
+    """Builds the images that have changed."""
+    command.build_images(settings.load(_CHECKOUT), Progress(), refresh=refresh)
+
+
+@app.command()
 def down() -> None:
     """Removes what `up` made; packages and caches stay."""
     command.down(settings.load(_CHECKOUT), Progress())

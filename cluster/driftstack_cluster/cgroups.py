@@ -9,7 +9,7 @@ _ROOT = Path("/sys/fs/cgroup")
 
 
 def hierarchies() -> list[Path]:
-    """Roots of all hierarchies: one with version 2, one per controller (and often an empty unified one) with version 1."""
+    """Roots of all hierarchies: one with version 2, one per controller with version 1 (and a unified one)."""
     if (_ROOT / "cgroup.controllers").exists():
         return [_ROOT]
     return sorted({entry.resolve() for entry in _ROOT.iterdir() if entry.is_dir()})

@@ -49,11 +49,19 @@ def up(settings: Settings, progress: Progress, cluster_only: bool = False) -> Ac
         access = backend.up(progress)
         write_access(settings, access)
         if not cluster_only:
-            built = images.build(progress, settings.checkout, settings.cache)
+            embedded = backend.name == EmbeddedNode.name
+            built = images.build(progress, settings.checkout, settings.cache, archives=embedded)
             references = backend.load(built, progress)
             Installer(access, settings.checkout / "charts" / "driftstack").run(backend, references, progress)
     _tell(settings, access, progress)
     return access
+
+
+def build_images(settings: Settings, progress: Progress, refresh: bool) -> None:
+    """Builds the images for the cluster that `up` would choose; loading them is `up`'s work."""
+    embedded = choose(settings).name == EmbeddedNode.name
+    for image in images.build(progress, settings.checkout, settings.cache, refresh=refresh, archives=embedded):
+        progress.info(f"{image.reference}{'' if image.changed else ' (unchanged)'}")
 
 
 def down(settings: Settings, progress: Progress) -> None:

@@ -85,7 +85,8 @@ def run(target: Target, console: Console) -> None:
         session = _rest_session(api, target, timings)
         _kubectl_session(target, timings)
         console.print()
-        console.print(_kubectl(target, "get", "driftstack", "-n", NAMESPACE, "-o", "wide"), highlight=False)
+        shown = _kubectl(target, "get", "driftstack", "-n", NAMESPACE)
+        console.print(shown, highlight=False, markup=False, soft_wrap=True)
         with timings.step("delete", "REST"):
             _call(api, "DELETE", f"/v1/sessions/{session}")
     with timings.step("delete", "kubectl"):
@@ -174,6 +175,8 @@ def _ready(api: httpx2.Client, session: str) -> bool:
 
 def _kubectl_session(target: Target, timings: Timings) -> None:
     with timings.step("apply, until ready", "kubectl"):
+        # One that an interrupted demo left would be taken for this one.
+        _kubectl(target, "delete", "browsersession", KUBECTL_SESSION, "-n", NAMESPACE, "--ignore-not-found")
         metadata = {"name": KUBECTL_SESSION, "namespace": NAMESPACE}
         _apply(target, {"kind": "BrowserSession", "metadata": metadata, "spec": {"label": "from kubectl"}})
         wait = ("--for=jsonpath={.status.phase}=ready", "--timeout=60s")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache as cache_result
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from driftstack_cluster import image_inputs
 from driftstack_cluster.image_builders import Buildah, Builder, Docker, Order
-from driftstack_cluster.image_secrets import write_secrets
+from driftstack_cluster.image_secrets import Secrets, write_secrets
 from driftstack_cluster.progress import Progress
 from driftstack_cluster.shell import succeeds
 from driftstack_cluster.toolchain import check_room
@@ -46,6 +47,8 @@ def build(
     cache: Path,
     components: Sequence[str] = COMPONENTS,
     refresh: bool = False,
+    archives: bool = False,
+    builder: Builder | None = None,
 ) -> list[BuiltImage]:
     """Builds the images whose inputs have changed; without a change this takes a fraction of a second.
 
@@ -54,6 +57,8 @@ def build(
         cache: the user's cache folder for Driftstack, shared by all checkouts.
         components: which images.
         refresh: fetch the current Debian packages (Chromium above all) although nothing else changed.
+        archives: whether the cluster needs archives, so that Docker's own store would not do.
+        builder: what builds; by default Docker where it answers and its store will do, else buildah.
 
     Raises:
         Precondition: no room, no build tool, or no Debian sources to build from.
@@ -62,22 +67,27 @@ def build(
     folder = cache / "images"
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder, progress), TemporaryDirectory(dir=folder, prefix="build-") as scratch:
-        builder = _choose(folder)
+        builder = builder or _choose(folder, archives)
         # Debian's packages are no file of ours to hash: the time they were fetched stands for them.
         fetched = _fetched(folder, refresh, progress)
         salt = f"{builder.base_identity(progress)} {fetched}"
-        return [
-            _build_one(progress, builder, Path(scratch), image_inputs.collect(checkout, component, salt), fetched)
-            for component in components
-        ]
+        inputs = [image_inputs.collect(checkout, component, salt) for component in components]
+        secrets = cache_result(lambda: write_secrets(Path(scratch)))
+        return [_build_one(progress, builder, Path(scratch), one, fetched, secrets) for one in inputs]
 
 
-def _choose(folder: Path) -> Builder:
-    return Docker(folder) if succeeds(["docker", "info"], timeout=20) else Buildah(folder)
+def _choose(folder: Path, archives: bool) -> Builder:
+    use_docker = not archives and succeeds(["docker", "info"], timeout=20)
+    return Docker(folder) if use_docker else Buildah(folder)
 
 
 def _build_one(
-    progress: Progress, builder: Builder, scratch: Path, inputs: image_inputs.Inputs, fetched: str
+    progress: Progress,
+    builder: Builder,
+    scratch: Path,
+    inputs: image_inputs.Inputs,
+    fetched: str,
+    secrets: Callable[[], Secrets],
 ) -> BuiltImage:
     archive = builder.find(inputs)
     if archive is not None or builder.holds(inputs):
@@ -86,7 +96,7 @@ def _build_one(
     with progress.step(f"Build the {inputs.component} image") as step:
         context = scratch / inputs.component
         inputs.stage(context)
-        order = Order(inputs, context, write_secrets(scratch), {"VERSION": inputs.version, "FETCHED": fetched})
+        order = Order(inputs, context, secrets(), {"VERSION": inputs.version, "FETCHED": fetched})
         archive = builder.build(order, step)
         step.note(f"{archive.stat().st_size / 1e6:.0f} MB unpacked" if archive else "")
     builder.prune(inputs.component, keep=ARCHIVES_KEPT)

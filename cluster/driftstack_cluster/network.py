@@ -26,6 +26,8 @@ from driftstack_cluster.layout import (
 from driftstack_cluster.shell import run
 
 _BRIDGE = "nodes"
+# Without one of its own, a bridge changes its address with its ports, and the host's idea of it is stale.
+_BRIDGE_ADDRESS = "02:00:0a:fe:fe:02"
 # Not every kernel has dummy links; loopback carries addresses just as well.
 _OUTSIDE = "lo"
 _UPLINK = "eth0"
@@ -57,6 +59,7 @@ def ensure(layout: Layout, egress: bool) -> bool:
     control = layout.control
     if not _has_link(control.namespace, _BRIDGE):
         _inside(control, "ip", "link", "add", _BRIDGE, "type", "bridge")
+    _inside(control, "ip", "link", "set", _BRIDGE, "address", _BRIDGE_ADDRESS)
     _address(control, _BRIDGE, f"{control.address}/24")
     _ensure_outside(control)
     _ensure_host_link(layout)

@@ -109,6 +109,7 @@ class EmbeddedNode:
     def down(self, progress: Progress) -> None:
         """Removes processes, mounts, namespaces, routes, rules, groups and state."""
         system.require_root()
+        self._refuse_anothers()
         teardown.remove(self.layout, self.supervisor, self.settings, progress)
 
     def status(self, progress: Progress) -> bool:
@@ -130,19 +131,25 @@ class EmbeddedNode:
         """Takes the node over from another checkout, unless that one still uses it."""
         current = self._state()
         mine = str(self.settings.checkout)
+        self._refuse_anothers()
         if current.checkout and current.checkout != mine:
-            if self.supervisor.alive() and Path(current.checkout).exists() and not self.settings.yes:
-                raise Busy(
-                    f"the node that runs here belongs to the checkout {current.checkout}",
-                    "Use that one, or run `make down` there, or take it over with `YES=1 make up`, "
-                    "or start a second node with `INSTANCE=1 make up`.",
-                )
             progress.info(f"taking over the node of {current.checkout}")
         self._surplus = range(self.settings.nodes + 1, current.nodes + 1)
         current.checkout, current.nodes = mine, self.settings.nodes
         current.egress = self.settings.egress
         teardown.note_foreign(self.layout)
         state.save(self.state_file, current)
+
+    def _refuse_anothers(self) -> None:
+        owner = self._state().checkout
+        if owner in ("", str(self.settings.checkout)) or self.settings.yes:
+            return
+        if self.supervisor.alive() and Path(owner).exists():
+            raise Busy(
+                f"the node that runs here belongs to the checkout {owner}",
+                "Use that one, or run `make down` there, or take it over with `YES=1 make up`, "
+                "or start a second node with `INSTANCE=1 make up`.",
+            )
 
     def _network(self, step: Step) -> bool:
         layout = self.layout

@@ -3,7 +3,7 @@
 JSON over HTTP on AGENT_PORT. Every call but `GET /healthz` carries `Authorization: Bearer <token>` (agent_token)
 and no `Origin`. People read `docs/reference/agent-protocol.md`; all parts decode with this module.
 
-    GET  /healthz                          -> Health            200 when a browser answers, else 503
+    GET  /healthz                          -> Health            200 when a browser answers, else 503 with Health too
     POST /claim            Claim           -> Claimed           409 holder-conflict names the holder
     GET  /sessions/{uid}                   -> Activity
     POST /sessions/{uid}/navigate Navigate -> Navigated
@@ -173,7 +173,8 @@ STATUS: Final[dict[ProblemCode, int]] = {
 class Problem(Answer, frozen=True, kw_only=True):
     """Any answer that is not a success; details by code.
 
-    `holder-conflict`: {holder}; `too-large`: {limit_bytes, size_bytes}; `timeout`: {timeout_ms}.
+    `holder-conflict`: {holder}; `step-running`: {step}; `ended`: {reason}; `page-failed`: {error}, Chromium's text;
+    `too-large`: {limit_bytes, size_bytes}; `timeout`: {timeout_ms}.
     """
 
     code: ProblemCode

@@ -45,8 +45,8 @@ def registry_of(handlers: Handlers, kube: KubeClient) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     for kind, take in handlers:
         kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=kind.plural)(_handler(take))
-    kopf.on.startup(registry=registry, id="settings")(_configure)
-    kopf.on.login(registry=registry, id="login")(_login(kube))
+    kopf.on.startup(registry=registry, id="settings")(configure)
+    kopf.on.login(registry=registry, id="login")(login_of(kube))
     return registry
 
 
@@ -57,7 +57,8 @@ def _handler(take: Take) -> Any:
     return handle
 
 
-async def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+    """Set kopf up as a watcher and nothing else (a start-up handler)."""
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True
@@ -74,9 +75,16 @@ async def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.persistence.finalizer = f"{GROUP}/kopf"
 
 
-def _login(kube: KubeClient) -> Any:
+def _bare(token: str | None) -> str | None:
+    """Return the token alone: a kubeconfig's comes as `Bearer …`, a service account's as `bearer …`."""
+    return token.rsplit(" ", 1)[-1] if token else None
+
+
+def login_of(kube: KubeClient) -> Any:
+    """Return kopf's login handler, with the credentials that this client uses."""
+
     async def login(**_: Any) -> kopf.ConnectionInfo:
-        """Use the client's own credentials; asked again when the API server answers 401."""
+        # Called again whenever the API server answers 401, as it does when a token has expired.
         configuration = kube.configuration
         token = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         return kopf.ConnectionInfo(
@@ -84,7 +92,7 @@ def _login(kube: KubeClient) -> Any:
             ca_path=configuration.ssl_ca_cert,
             insecure=not configuration.verify_ssl,
             scheme="Bearer" if token else None,
-            token=token.removeprefix("Bearer ") if token else None,
+            token=_bare(token),
             certificate_path=configuration.cert_file,
             private_key_path=configuration.key_file,
         )

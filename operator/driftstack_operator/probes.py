@@ -35,7 +35,7 @@ class Probes:
     def applications(self) -> tuple[web.Application, web.Application]:
         """Return the applications of the probe port and the metrics port."""
         probes, metrics = web.Application(), web.Application()
-        probes.add_routes([web.get("/healthz", self._healthz), web.get("/readyz", self._readyz)])
+        probes.add_routes([web.get("/healthz", self.healthz), web.get("/readyz", self.readyz)])
         metrics.add_routes([web.get("/metrics", self._show)])
         return probes, metrics
 
@@ -61,11 +61,13 @@ class Probes:
         except OSError as error:
             raise SettingsError(f"cannot listen on port {port}: {error}") from error
 
-    async def _healthz(self, _: web.Request) -> web.Response:
+    async def healthz(self, _: web.Request) -> web.Response:
+        """Answer the liveness probe."""
         problems = self._health.problems()
         return web.json_response({"problems": problems}, status=503 if problems else 200)
 
-    async def _readyz(self, _: web.Request) -> web.Response:
+    async def readyz(self, _: web.Request) -> web.Response:
+        """Answer the readiness probe."""
         primed = self._health.primed
         return web.json_response({"primed": primed}, status=200 if primed else 503)
 

@@ -16,7 +16,7 @@ import msgspec
 from driftstack_common.kinds import Account, Archetype, Pool, Record, Session
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import NAMESPACE, NODE, POD, QUOTA, Body, KubeClient
-from driftstack_common.kube.errors import KubeError, NotFound
+from driftstack_common.kube.errors import KubeError
 from driftstack_common.logging import get_logger
 from driftstack_common.names import LABEL_ACCOUNT
 from driftstack_operator.accounts.namespace import NamespaceState, state_of
@@ -193,11 +193,9 @@ class Sweep:
 
     async def _exists(self, kind: Kind, item: Body) -> bool:
         namespace, name = key_of(item)
-        try:
-            found = await self._kube.get(kind, namespace or None, name)
-        except NotFound:
-            return False
-        return bool(found["metadata"]["uid"] == item["metadata"]["uid"])
+        # A list of one: reading nodes and quotas singly is no right the operator needs otherwise.
+        listing = await self._kube.list_objects(kind, namespace or None, fieldSelector=f"metadata.name={name}")
+        return any(found["metadata"]["uid"] == item["metadata"]["uid"] for found in listing.get("items") or [])
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:

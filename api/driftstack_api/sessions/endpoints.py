@@ -20,6 +20,7 @@ from driftstack_api.sessions.schemas import (
     CreateSession,
     NavigateRequest,
     NavigateResult,
+    PageQuery,
     SessionObject,
     SessionPage,
 )
@@ -86,11 +87,10 @@ async def create(
 async def list_sessions(
     request: Request,
     caller: Reader,
-    limit: Annotated[int, Query(ge=1, le=100)] = 50,
-    cursor: Annotated[str | None, Query(min_length=1, max_length=512)] = None,
+    page: Annotated[PageQuery, Query()],
 ) -> SessionPage:
     """Sessions of the account, newest first, ended ones included."""
-    return services(request).sessions.list_page(caller, limit, cursor)
+    return services(request).sessions.list_page(caller, page.limit, page.cursor)
 
 
 @router.get("/{session_id}", summary="Read a session", responses=problems("not-found"))

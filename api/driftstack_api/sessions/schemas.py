@@ -91,7 +91,8 @@ class NavigateRequest(RequestModel):
     model_config = ConfigDict(json_schema_extra={"example": {"url": "https://example.com", "wait_until": "load"}})
 
     url: Annotated[str, Field(min_length=1, max_length=URL_LIMIT), AfterValidator(check_url)] = Field(
-        description="http, https or about:blank."
+        description="http, https or about:blank.",
+        json_schema_extra={"pattern": "^([hH][tT][tT][pP][sS]?://[^/?#]|about:blank$)"},
     )
     wait_until: Literal["load", "domcontentloaded", "networkidle"] | None = Field(
         default=None, description="What to wait for; load without it."
@@ -109,6 +110,17 @@ class CaptureRequest(RequestModel):
     kind: Literal["screenshot", "dom_snapshot", "pdf"]
     full_page: bool | None = Field(
         default=None, description="Screenshots only: all of the page, not what is visible."
+    )
+
+
+class PageQuery(BaseModel):
+    """Query of a list; numbers come as text here, so it is not strict."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=50, ge=1, le=100)
+    cursor: str | None = Field(
+        default=None, min_length=1, max_length=512, description="`next_cursor` of the page before."
     )
 
 

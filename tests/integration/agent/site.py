@@ -20,7 +20,7 @@ PAGES = {
     "const x=c.getContext('2d'),d=x.createImageData(2400,2400),v=new Uint32Array(d.data.buffer);"
     "for(let i=0;i<v.length;i++)v[i]=0xff000000|Math.random()*0xffffff;x.putImageData(d,0,0)</script>",
     "/huge": "<script>document.write('<p>'+'x'.repeat(7*1024*1024)+'</p>')</script>",
-    "/dialogs": "<script>alert(1);document.title=[confirm(2),prompt(3)].join()</script>",
+    "/dialogs": "<script>alert('\\ud800\\0');document.title=[confirm(2),prompt(3)].join()</script>",
     "/leave": "<title>leave</title><script>"
     "addEventListener('beforeunload',e=>{e.preventDefault();e.returnValue='stay'})</script>",
     "/popup": "<title>opener</title><script>open('/popped')</script>",

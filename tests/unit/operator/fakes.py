@@ -37,6 +37,7 @@ class FakeKube(KubeClient):
     Attributes:
         calls: every write as (verb, plural, name).
         watchers: told of every change, as a watch would.
+        faults: calls that will fail yet.
     """
 
     def __init__(self) -> None:
@@ -44,14 +45,14 @@ class FakeKube(KubeClient):
         self.calls: list[tuple[str, str, str]] = []
         self.watchers: list[Event] = []
         self.terminating: set[str] = set()
-        self._faults: list[tuple[str, str, KubeError, bool]] = []
+        self.faults: list[tuple[str, str, KubeError, bool]] = []
         self._numbers = itertools.count(100)
 
     # -- the test's side
 
     def fail(self, verb: str, plural: str, error: KubeError, *, after: bool = False) -> None:
         """Have the next such call fail; with `after`, only its answer is lost."""
-        self._faults.append((verb, plural, error, after))
+        self.faults.append((verb, plural, error, after))
 
     def put(self, kind: Kind, body: Body) -> Body:
         """Store an object as it is, with a new uid and version where it has none."""
@@ -93,6 +94,8 @@ class FakeKube(KubeClient):
     async def list_objects(self, kind: Kind, namespace: str | None = None, **query: str | int) -> Body:
         self._fault("list", kind)
         items = [body for body in self.all(kind) if namespace in (None, body["metadata"].get("namespace"))]
+        name = str(query.get("fieldSelector", "")).removeprefix("metadata.name=")
+        items = [body for body in items if name in ("", body["metadata"]["name"])]
         version = str(next(self._numbers))
         return {"metadata": {"resourceVersion": version}, "items": copy.deepcopy(items)}
 
@@ -200,9 +203,9 @@ class FakeKube(KubeClient):
         self.calls.append((verb, kind.plural, name))
 
     def _fault(self, verb: str, kind: Kind, *, after: bool = False) -> None:
-        for fault in self._faults:
+        for fault in self.faults:
             if (fault[0], fault[1], fault[3]) == (verb, kind.plural, after):
-                self._faults.remove(fault)
+                self.faults.remove(fault)
                 raise fault[2]
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from driftstack_common.agent_token import KeyRing
 from driftstack_common.kinds import Account, Archetype, Pool, Record, Session
-from driftstack_common.kube.client import NAMESPACE, NODE, POD, QUOTA, Kind
+from driftstack_common.kinds.meta import Kind
+from driftstack_common.kube.client import NAMESPACE, NODE, POD, QUOTA
 from driftstack_common.names import QUOTA_NAME, SESSION_QUOTA, browser_pod_name
 from driftstack_operator.app import Operator
 from driftstack_operator.settings import load_settings

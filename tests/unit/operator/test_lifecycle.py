@@ -203,6 +203,19 @@ async def test_slots_are_given_in_order_of_admission() -> None:
     assert [number for number in range(5) if rig.pod(uid(number))] == [0, 1]
 
 
+async def test_a_slot_that_is_held_counts_whoever_came_first() -> None:
+    rig = Rig(cap=1, surplus_seconds=60)
+    await rig.prime()
+    rig.create("later", uid(2))
+    await rig.settle()
+    assert rig.pod(uid(2)) is not None
+    await rig.restart()
+    rig.create("earlier", uid(1))
+    rig.operator.sessions.tracks.begin(uid(1), 0).order = 0
+    await rig.settle()
+    assert rig.pod(uid(1)) is None
+
+
 async def test_refusing_agent_ends_the_start(rig: Rig) -> None:
     rig.agents.problem = AgentProblem(ProblemCode.HOLDER_CONFLICT, "claimed by another", {"holder": OTHER})
     await rig.ready()
@@ -326,6 +339,7 @@ async def test_any_write_may_fail_and_the_operator_may_die_there(
     rig.end_pod(**ended("browser-crashed"))
     await go_on()
     await go_on()
+    assert rig.kube.faults == []
     assert outcome(rig) == ("errored", "BrowserCrashed")
     assert rig.session() is None
     pod = rig.pod()

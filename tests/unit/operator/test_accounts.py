@@ -1,0 +1,150 @@
+"""Accounts get a namespace and a quota, and lose them in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from driftstack_common.kinds import Account, Session
+from driftstack_common.kube.client import NAMESPACE as NAMESPACES
+from driftstack_common.kube.client import QUOTA
+from driftstack_common.names import ACCOUNT_FINALIZER, QUOTA_NAME, SESSION_QUOTA
+from driftstack_operator.accounts.quota import SHAKEN
+from tests.unit.operator.builders import ACCOUNT, NAMESPACE, UID, Body
+from tests.unit.operator.rig import Rig
+
+
+@pytest.fixture
+async def rig() -> Rig:
+    rig = Rig()
+    await rig.prime()
+    await rig.settle()
+    return rig
+
+
+def account(rig: Rig, name: str = ACCOUNT) -> Body:
+    return rig.kube.objects[(Account.KIND.plural, "", name)]
+
+
+def quota(rig: Rig, namespace: str = NAMESPACE) -> Body:
+    return rig.kube.objects[(QUOTA.plural, namespace, QUOTA_NAME)]
+
+
+def ready(rig: Rig, name: str = ACCOUNT) -> tuple[str, str]:
+    condition = account(rig, name)["status"]["conditions"][0]
+    return condition["status"], condition["reason"]
+
+
+def new_account(rig: Rig, name: str = "new", **spec: Any) -> None:
+    rig.kube.put(Account.KIND, {"metadata": {"name": name}, "spec": spec})
+
+
+async def test_new_account_is_made_ready(rig: Rig) -> None:
+    new_account(rig, tier="api_builder")
+    await rig.settle()
+    namespace = rig.kube.objects[(NAMESPACES.plural, "", "acct-new")]
+    assert namespace["metadata"]["labels"] == {
+        "driftstack.dev/account": "new",
+        "pod-security.kubernetes.io/enforce": "restricted",
+        "pod-security.kubernetes.io/audit": "restricted",
+        "pod-security.kubernetes.io/warn": "restricted",
+    }
+    assert quota(rig, "acct-new")["spec"]["hard"][SESSION_QUOTA] == "8"
+    meta = account(rig, "new")["metadata"]
+    assert meta["finalizers"] == [ACCOUNT_FINALIZER]
+    assert meta["annotations"] == {"driftstack.dev/id": f"acc_{meta['uid']}"}
+    assert ready(rig, "new") == ("True", "QuotaInForce")
+    assert account(rig, "new")["status"]["limit"] == 8
+
+
+async def test_ready_account_is_not_written_again(rig: Rig) -> None:
+    rig.kube.calls.clear()
+    rig.operator.touch_account(ACCOUNT)
+    await rig.settle()
+    assert rig.kube.calls == []
+
+
+async def test_not_ready_before_sessions_are_counted(rig: Rig) -> None:
+    rig.kube.change(QUOTA, NAMESPACE, QUOTA_NAME, used={})
+    rig.operator.touch_account(ACCOUNT)
+    await rig.settle()
+    assert ready(rig) == ("False", "QuotaNotInForce")
+
+
+async def test_cap_follows_the_account(rig: Rig) -> None:
+    body = account(rig)
+    body["spec"]["overrides"]["concurrentSessions"] = 3
+    body["metadata"]["generation"] = 2
+    rig.kube.change(Account.KIND, None, ACCOUNT)
+    await rig.settle()
+    assert quota(rig)["spec"]["hard"][SESSION_QUOTA] == "3"
+
+
+async def test_suspended_account_may_have_no_session(rig: Rig) -> None:
+    account(rig)["spec"]["suspended"] = True
+    rig.kube.change(Account.KIND, None, ACCOUNT)
+    await rig.settle()
+    assert quota(rig)["spec"]["hard"][SESSION_QUOTA] == "0"
+
+
+async def test_overcharged_quota_is_shaken_after_a_while_and_only_then(rig: Rig) -> None:
+    before = quota(rig)["spec"]["hard"]
+    rig.kube.change(QUOTA, NAMESPACE, QUOTA_NAME, used={SESSION_QUOTA: "5"})
+    await rig.settle()
+    assert quota(rig)["spec"]["hard"] == before
+    rig.operator.accounts._wrong_since[ACCOUNT] -= 3
+    rig.operator.touch_quota(ACCOUNT)
+    await rig.settle()
+    after = quota(rig)["spec"]["hard"]
+    assert after[SHAKEN] != before[SHAKEN]
+    assert after[SESSION_QUOTA] == before[SESSION_QUOTA]
+
+
+async def test_charge_that_was_right_again_is_forgotten(rig: Rig) -> None:
+    rig.kube.change(QUOTA, NAMESPACE, QUOTA_NAME, used={SESSION_QUOTA: "5"})
+    await rig.settle()
+    rig.kube.change(QUOTA, NAMESPACE, QUOTA_NAME, used={SESSION_QUOTA: "0"})
+    await rig.settle()
+    assert rig.operator.accounts._wrong_since == {}
+
+
+async def test_foreign_namespace_is_left_alone(rig: Rig) -> None:
+    rig.kube.put(NAMESPACES, {"metadata": {"name": "acct-new", "labels": {"owner": "somebody"}}})
+    new_account(rig)
+    await rig.settle()
+    assert ready(rig, "new") == ("False", "NamespaceTaken")
+    assert (QUOTA.plural, "acct-new", QUOTA_NAME) not in rig.kube.objects
+    await rig.kube.delete(Account.KIND, None, "new")
+    await rig.settle()
+    assert (NAMESPACES.plural, "", "acct-new") in rig.kube.objects
+    assert (Account.KIND.plural, "", "new") not in rig.kube.objects
+
+
+async def test_deleted_account_ends_its_sessions_before_its_namespace_goes(rig: Rig) -> None:
+    await rig.ready()
+    rig.kube.calls.clear()
+    await rig.kube.delete(Account.KIND, None, ACCOUNT)
+    for _ in range(4):
+        await rig.settle()
+        rig.operator.touch_account(ACCOUNT)
+    deleted = [(plural, name) for verb, plural, name in rig.kube.calls if verb == "delete"]
+    order = [(Session.KIND.plural, "one"), (NAMESPACES.plural, NAMESPACE)]
+    assert [call for call in deleted if call in order] == order
+    record = rig.record(UID)
+    assert record is not None
+    assert record["spec"]["reason"] == "Deleted"
+    assert (Account.KIND.plural, "", ACCOUNT) not in rig.kube.objects
+
+
+async def test_namespace_that_was_deleted_is_made_again(rig: Rig) -> None:
+    namespace = rig.kube.objects[(NAMESPACES.plural, "", NAMESPACE)]
+    namespace["metadata"]["deletionTimestamp"] = "2026-05-12T13:00:00Z"
+    await rig.operator.sweep.touch_all()
+    await rig.settle()
+    assert ready(rig) == ("False", "NamespaceTerminating")
+    rig.kube.vanish(NAMESPACES, None, NAMESPACE)
+    rig.kube.vanish(QUOTA, NAMESPACE, QUOTA_NAME)
+    rig.operator.touch_account(ACCOUNT)
+    await rig.settle()
+    assert ready(rig) == ("True", "QuotaInForce")

@@ -1,0 +1,134 @@
+"""What the sweep notices; and the pieces around it: health, probes, events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from driftstack_common.kube.client import EVENT, POD
+from driftstack_common.kube.errors import Forbidden, Unreachable
+from driftstack_operator.events import LONGEST_QUEUE, Recorder, Subject, build_event
+from driftstack_operator.health import Health
+from driftstack_operator.metrics import Metrics
+from driftstack_operator.probes import Probes
+from driftstack_operator.settings import load_settings
+from tests.unit.operator.builders import UID, pod_body
+from tests.unit.operator.fakes import FakeKube
+from tests.unit.operator.rig import Rig
+
+ABOUT = Subject(kind="SessionRecord", namespace="acct-acme", name=UID, uid="u")
+
+
+async def judge(rig: Rig) -> set[str]:
+    """Have the sweep judge the watches by what it lists now."""
+    for scope, listing in await rig.operator.sweep.list_all():
+        await rig.operator.sweep._judge(scope, listing)
+    return rig.operator.health.blind
+
+
+@pytest.fixture
+async def rig() -> Rig:
+    rig = Rig()
+    await rig.prime()
+    await rig.settle()
+    rig.kube.change(POD, "driftstack-browsers", rig.kube.put(POD, pod_body())["metadata"]["name"])
+    return rig
+
+
+async def test_watch_that_delivers_is_healthy(rig: Rig) -> None:
+    await rig.ready()
+    rig.operator.store.pods.delivered.clear()
+    rig.run_pod()
+    assert "pods" not in await judge(rig)
+
+
+async def test_watch_that_misses_a_change_is_blind_until_it_delivers(rig: Rig) -> None:
+    watchers, rig.kube.watchers = rig.kube.watchers, []
+    rig.run_pod()
+    assert "pods" in await judge(rig)
+    assert any("pods" in problem for problem in rig.operator.health.problems())
+    rig.kube.watchers = watchers
+    rig.run_pod()
+    assert "pods" not in await judge(rig)
+
+
+async def test_object_that_went_meanwhile_proves_nothing(rig: Rig) -> None:
+    rig.kube.watchers = []
+    rig.run_pod()
+    listings = await rig.operator.sweep.list_all()
+    rig.kube.vanish(POD, "driftstack-browsers", f"browser-{UID}")
+    for scope, listing in listings:
+        await rig.operator.sweep._judge(scope, listing)
+    assert "pods" not in rig.operator.health.blind
+
+
+async def test_prime_tries_until_the_api_server_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("driftstack_operator.sweep.FIRST_RETRY", 0.001)
+    rig = Rig()
+    for _ in range(3):
+        rig.kube.fail("list", "nodes", Unreachable("no answer"))
+    await rig.operator.sweep.prime(asyncio.Event())
+    assert rig.kube.faults == []
+    assert len(rig.operator.store.accounts) == 1
+
+
+async def test_prime_gives_up_when_told_to_stop() -> None:
+    rig = Rig()
+    stop = asyncio.Event()
+    stop.set()
+    await rig.operator.sweep.prime(stop)
+    assert len(rig.operator.store.accounts) == 0
+
+
+async def test_healthz_says_what_is_wrong() -> None:
+    health = Health()
+    probes = Probes(health, Metrics(), load_settings())
+    request = make_mocked_request("GET", "/healthz")
+    assert (await probes.healthz(request)).status == 200
+    health.blind.add("pods")
+    answer = await probes.healthz(request)
+    assert answer.status == 503
+    assert json.loads(answer.text or "") == {"problems": ["the watch of pods brings nothing"]}
+
+
+async def test_readyz_follows_the_first_lists() -> None:
+    health = Health()
+    probes = Probes(health, Metrics(), load_settings())
+    request = make_mocked_request("GET", "/readyz")
+    assert (await probes.readyz(request)).status == 503
+    health.primed = True
+    assert (await probes.readyz(request)).status == 200
+
+
+async def test_event_is_posted_in_the_background() -> None:
+    kube = FakeKube()
+    recorder = Recorder(kube, Metrics())
+    task = asyncio.create_task(recorder.run())
+    recorder.post(ABOUT, "Warning", "PodDeleted", "it was deleted")
+    await recorder.drain(1)
+    task.cancel()
+    (event,) = kube.all(EVENT)
+    assert event["involvedObject"]["uid"] == "u"
+    assert (event["type"], event["reason"], event["message"]) == ("Warning", "PodDeleted", "it was deleted")
+
+
+async def test_event_that_is_refused_or_one_too_many_is_dropped_and_counted() -> None:
+    kube, metrics = FakeKube(), Metrics()
+    kube.fail("create", EVENT.plural, Forbidden("no", status=403))
+    recorder = Recorder(kube, metrics)
+    for _ in range(LONGEST_QUEUE + 3):
+        recorder.post(ABOUT, "Normal", "Deleted", "x")
+    task = asyncio.create_task(recorder.run())
+    await recorder.drain(5)
+    task.cancel()
+    assert metrics.registry.get_sample_value("driftstack_events_dropped_total") == 4
+    assert len(kube.all(EVENT)) == LONGEST_QUEUE - 1
+
+
+def test_event_names_are_unique_and_messages_bounded() -> None:
+    one, other = (build_event(ABOUT, "Normal", "Deleted", "x" * 5000) for _ in range(2))
+    assert one["metadata"]["name"] != other["metadata"]["name"]
+    assert len(one["message"]) == 1024
