@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -121,7 +122,10 @@ class Buildah:
     def __init__(self, folder: Path, run_folder: Path = Path("/run/driftstack-images")) -> None:
         self.folder = folder
         self._scratch = folder / "tmp"
-        self._scratch.mkdir(exist_ok=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir()
+        for part in folder.glob("*.part"):
+            part.unlink()
         driver = _storage_driver(folder)
         options = ["--storage-opt=overlay.skip_mount_home=true"] if driver == "overlay" else []
         self._program = [
@@ -175,7 +179,6 @@ class Buildah:
         step.note("writing the archive")
         archive = self._archive(order.inputs)
         part = archive.with_suffix(".part")
-        part.unlink(missing_ok=True)
         reference = order.inputs.reference
         self._run("push", "--quiet", reference, f"docker-archive:{part}:{reference}")
         part.replace(archive)
@@ -254,7 +257,8 @@ def _storage_driver(folder: Path) -> str:
     for name in ("lower", "upper", "work", "merged"):
         (probe / name).mkdir(parents=True, exist_ok=True)
     options = f"lowerdir={probe}/lower,upperdir={probe}/upper,workdir={probe}/work"
-    if not succeeds(["mount", "-t", "overlay", "overlay", "-o", options, probe / "merged"]):
-        return "vfs"
-    run(["umount", probe / "merged"])
-    return "overlay"
+    mounted = succeeds(["mount", "-t", "overlay", "overlay", "-o", options, probe / "merged"])
+    if mounted:
+        run(["umount", probe / "merged"])
+    shutil.rmtree(probe)
+    return "overlay" if mounted else "vfs"

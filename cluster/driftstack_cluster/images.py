@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from driftstack_cluster.toolchain import check_room
 COMPONENTS = image_inputs.COMPONENTS
 ARCHIVES_KEPT = 3
 _STALE_SECONDS = 30 * 24 * 3600.0
+_STAMP = "packages-fetched"
 _ROOM = 4 * 1024**3
 
 
@@ -66,14 +68,17 @@ def build(
     """
     folder = cache / "images"
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder, progress), TemporaryDirectory(dir=folder, prefix="build-") as scratch:
+    with _lock(folder, progress), _scratch_folder(folder) as scratch:
         builder = builder or _choose(folder, archives)
         # Debian's packages are no file of ours to hash: the time they were fetched stands for them.
         fetched = _fetched(folder, refresh, progress)
         salt = f"{builder.base_identity(progress)} {fetched}"
         inputs = [image_inputs.collect(checkout, component, salt) for component in components]
-        secrets = cache_result(lambda: write_secrets(Path(scratch)))
-        return [_build_one(progress, builder, Path(scratch), one, fetched, secrets) for one in inputs]
+        secrets = cache_result(lambda: write_secrets(scratch))
+        images = [_build_one(progress, builder, scratch, one, fetched, secrets) for one in inputs]
+        # Not before: a refresh that failed must not make the images at hand stale.
+        (folder / _STAMP).write_text(fetched)
+        return images
 
 
 def _choose(folder: Path, archives: bool) -> Builder:
@@ -105,9 +110,12 @@ def _build_one(
 
 def _fetched(folder: Path, refresh: bool, progress: Progress) -> str:
     """Returns when Debian's packages were fetched, as Unix seconds; now, if they are to be fetched."""
-    stamp = folder / "packages-fetched"
-    if refresh or not stamp.exists():
+    stamp = folder / _STAMP
+    if not stamp.exists():
+        # At once: a first build that is interrupted goes on with the layers it has.
         stamp.write_text(f"{time.time():.0f}")
+    if refresh:
+        return f"{time.time():.0f}"
     age = time.time() - float(stamp.read_text())
     if age > _STALE_SECONDS:
         progress.warn(
@@ -115,6 +123,14 @@ def _fetched(folder: Path, refresh: bool, progress: Progress) -> str:
             "`make images REFRESH=on` fetches the current ones."
         )
     return stamp.read_text()
+
+
+@contextmanager
+def _scratch_folder(folder: Path) -> Iterator[Path]:
+    for left in folder.glob("build-*"):  # of a build that was killed; secrets are among it
+        shutil.rmtree(left)
+    with TemporaryDirectory(dir=folder, prefix="build-") as scratch:
+        yield Path(scratch)
 
 
 @contextmanager

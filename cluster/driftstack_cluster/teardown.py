@@ -45,6 +45,8 @@ def remove(layout: Layout, supervisor: Supervisor, settings: Settings, progress:
         _remove_leftovers(layout, ours)
         for name in ("kubeconfig", "cluster.json", "env"):
             (settings.output / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            settings.output.rmdir()
         _check_gone(layout)
 
 

@@ -88,8 +88,20 @@ def kube(installation: Installation) -> pykube.HTTPClient:
         return pykube.HTTPClient(pykube.KubeConfig.from_file(str(installation.kubeconfig)), timeout=30)
 
 
+@pytest.fixture(scope="session")
+def leaving(kube: pykube.HTTPClient) -> Iterator[list[str]]:
+    """Names of accounts that tests have deleted; at the end all of them must be gone."""
+    names: list[str] = []
+    yield names
+    accounts = Account.objects(kube)
+    for name in names:
+        eventually(lambda name=name: accounts.get_or_none(name=name) is None, 60, f"account {name} gone")
+
+
 @pytest.fixture
-def account_of(installation: Installation, kube: pykube.HTTPClient) -> Iterator[Callable[..., Tenant]]:
+def account_of(
+    installation: Installation, kube: pykube.HTTPClient, leaving: list[str]
+) -> Iterator[Callable[..., Tenant]]:
     """Make accounts; they and all their sessions go with the test."""
     made: list[Tenant] = []
 
@@ -102,8 +114,7 @@ def account_of(installation: Installation, kube: pykube.HTTPClient) -> Iterator[
     for tenant in made:
         tenant.api.close()
         Account(kube, {"metadata": {"name": tenant.name}}).delete()
-    for tenant in made:
-        _wait_gone(kube, tenant)
+        leaving.append(tenant.name)
 
 
 @pytest.fixture
@@ -153,8 +164,3 @@ def _make_account(installation: Installation, kube: pykube.HTTPClient, spec: dic
 def _is_ready(kube: pykube.HTTPClient, name: str) -> bool:
     conditions = Account.objects(kube).get(name=name).obj.get("status", {}).get("conditions", [])
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
-
-
-def _wait_gone(kube: pykube.HTTPClient, tenant: Tenant) -> None:
-    accounts = Account.objects(kube)
-    eventually(lambda: accounts.get_or_none(name=tenant.name) is None, 60, f"account {tenant.name} gone")

@@ -57,13 +57,13 @@ def test_captures_show_the_page(installation: Installation, account: Tenant) -> 
     assert picture.size == (1280, 800)
     assert len(picture.convert("RGB").getcolors(2**24)) > 50, "a blank page has one colour"
     assert captured["pdf"].startswith(b"%PDF-")
-    assert "Driftstack" in json.dumps(json.loads(captured["dom_snapshot"])["strings"])
+    assert "Harbour Weather" in json.loads(captured["dom_snapshot"])["strings"]
 
 
 def test_published_client(installation: Installation, account: Tenant) -> None:
     with driftstack.Driftstack(api_key=account.key, base_url=installation.url) as client:
-        session = client.sessions.create(label="sdk")
-        moved = client.sessions.navigate(session.id, url=installation.page)
+        session = client.sessions.create({"label": "sdk"})
+        moved = client.sessions.navigate(session.id, {"url": installation.page})
         assert moved.status == 200
         assert [listed.id for listed in client.sessions.list().data] == [session.id]
         client.sessions.destroy(session.id)

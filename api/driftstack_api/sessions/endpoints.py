@@ -49,6 +49,12 @@ STEP_PROBLEMS = problems(
 )
 
 
+@router.get("/{session_id}", summary="Read a session", responses=problems("not-found"))
+async def read(request: Request, session_id: str, caller: Reader) -> SessionObject:
+    """One session, also after its end for as long as history is kept."""
+    return await services(request).sessions.get(caller, session_id)
+
+
 @router.post(
     "",
     status_code=201,
@@ -91,12 +97,6 @@ async def list_sessions(
 ) -> SessionPage:
     """Sessions of the account, newest first, ended ones included."""
     return services(request).sessions.list_page(caller, page.limit, page.cursor)
-
-
-@router.get("/{session_id}", summary="Read a session", responses=problems("not-found"))
-async def read(request: Request, session_id: str, caller: Reader) -> SessionObject:
-    """One session, also after its end for as long as history is kept."""
-    return await services(request).sessions.get(caller, session_id)
 
 
 @router.delete("/{session_id}", status_code=204, summary="End a session", responses=problems("not-found"))

@@ -98,6 +98,24 @@ def test_refresh_fetches_packages_again(case: Case, monkeypatch: pytest.MonkeyPa
     assert case.changed() == set()
 
 
+def test_a_refresh_that_fails_leaves_the_images_good(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    case.changed()
+    monkeypatch.setattr(time, "time", lambda: 4_000_000_000.0)
+    with monkeypatch.context() as broken:
+        broken.setattr(case.builder, "build", lambda order, step: (_ for _ in ()).throw(Precondition("no network")))
+        with pytest.raises(Precondition, match="no network"):
+            case.changed(refresh=True)
+    assert case.changed() == set()
+
+
+def test_what_a_killed_build_left_is_removed(case: Case) -> None:
+    left = case.cache / "images" / "build-killed"
+    left.mkdir()
+    (left / "pip.conf").write_text("index-url = https://user:pw@index.test/")
+    case.changed()
+    assert not left.exists()
+
+
 def test_old_packages_are_pointed_out(case: Case) -> None:
     case.changed()
     assert "REFRESH" not in case.output.getvalue()

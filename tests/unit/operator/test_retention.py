@@ -7,7 +7,12 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftstack_operator.retention import Kept, Rules, surplus
+from driftstack_common.kinds import CreateRequest, Record
+from driftstack_common.times import format_time, now
+from driftstack_operator.metrics import Metrics
+from driftstack_operator.retention import Kept, Retention, Rules, surplus
+from driftstack_operator.settings import load_settings
+from tests.unit.operator.fakes import FakeKube
 
 NOW = datetime(2026, 5, 12, tzinfo=UTC)
 RULES = Rules(per_account=2, age=timedelta(days=7), in_cluster=3)
@@ -51,3 +56,15 @@ def test_what_stays_keeps_every_rule_and_nothing_goes_without_need(
         own = sum(r.namespace == record.namespace for r in stays)
         newer = sum(r.namespace == record.namespace and r.created_at > record.created_at for r in everything)
         assert full or own == per_account or newer >= per_account or NOW - record.created_at > rules.age
+
+
+async def test_removes_what_is_old_and_nothing_else() -> None:
+    kube, metrics = FakeKube(), Metrics()
+    for kind, hours in ((Record, 24 * 8), (Record, 1), (CreateRequest, 25), (CreateRequest, 23)):
+        created = format_time(now() - timedelta(hours=hours))
+        meta = {"name": f"age-{hours}", "namespace": "acct-acme", "creationTimestamp": created}
+        kube.put(kind.KIND, {"metadata": meta, "spec": {}})
+    await Retention(kube, load_settings(), metrics).remove()
+    left = {(plural, name) for plural, _, name in kube.objects}
+    assert left == {("sessionrecords", "age-1"), ("createrequests", "age-23")}
+    assert metrics.registry.get_sample_value("driftstack_records_removed_total") == 1
