@@ -8,6 +8,7 @@ import shlex
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,14 @@ class Installation:
         if done.returncode != 0:
             sys.exit(f"kubectl {' '.join(words[:3])}: {done.stderr}")
         return done.stdout
+
+    def wait_for_no_pods(self, seconds: float = 60) -> None:
+        """Wait until no browser pod is left; ends the benchmark when other sessions live on."""
+        deadline = time.monotonic() + seconds
+        while pods := self.run_kubectl("get", "pods", "-n", "driftstack-browsers", "-o", "name"):
+            if time.monotonic() > deadline:
+                sys.exit(f"other sessions live: end them first (kubectl get driftstack -A)\n{pods}")
+            time.sleep(0.2)
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         """Call the REST API; return the JSON answer or end the benchmark with the problem."""

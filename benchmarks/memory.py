@@ -64,10 +64,9 @@ def main() -> None:
     with open_installation() as installation:
         cap = '{"spec":{"overrides":{"concurrentSessions":10}}}'
         installation.run_kubectl("patch", "account", "demo", "--type=merge", "-p", cap)
-        measure(installation, 1)
-        while installation.run_kubectl("get", "pods", "-n", "driftstack-browsers", "-o", "name"):
-            time.sleep(0.2)
-        measure(installation, 10)
+        for count in (1, 10):
+            installation.wait_for_no_pods()
+            measure(installation, count)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from driftstack_api.sessions import endpoints
 from driftstack_api.settings import Settings
 from driftstack_common.agent_client import AgentClient, open_session
 from driftstack_common.agent_token import KeyRing
+from driftstack_common.errors import SettingsError
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.logging import get_logger
 
@@ -26,17 +27,15 @@ def create_app(settings: Settings, dependencies: Dependencies | None = None) -> 
     """Return the application.
 
     Args:
-        dependencies: what it talks to; None connects, as the settings say, when the application starts.
+        dependencies: what it talks to; without them it can be described, but not started.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with contextlib.AsyncExitStack() as stack:
-            given = dependencies
-            if given is None:
-                given = await stack.enter_async_context(connect(settings))
-            app.state.services = Services(settings, given)
-            await stack.enter_async_context(_background(app.state.services))
+        if dependencies is None:
+            raise SettingsError("the application was made without anything to talk to")
+        app.state.services = Services(settings, dependencies)
+        async with _background(app.state.services):
             yield
 
     app = FastAPI(

@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import platform
 import tarfile
 from pathlib import Path
+
+# The kernel's name of an architecture -> the image format's.
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def archive(program: Path, reference: str, target: Path) -> Path:
@@ -19,7 +23,7 @@ def archive(program: Path, reference: str, target: Path) -> Path:
     """
     layer = _tar({"pause": (program.read_bytes(), 0o755)})
     config = {
-        "architecture": "amd64",
+        "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
         "config": {"Entrypoint": ["/pause"], "User": "65535:65535"},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},

@@ -40,6 +40,7 @@ ATTEMPT_SECONDS: Final = 15.0
 FORGOTTEN_SECONDS: Final = 900.0
 """After this time a session that can't be found is not one that was never made, but one pruned from history."""
 POLL_SECONDS: Final = 0.25
+_REFUSED: Final = "Another call with this Idempotency-Key was just refused. Try again."
 
 _log = get_logger(__name__)
 
@@ -101,6 +102,8 @@ class CreateRequests:
                 await self._take_over(attempt)
                 return None
             await asyncio.sleep(POLL_SECONDS)
+            if (await self._known(attempt.namespace, attempt.name)).metadata.uid != attempt.uid:
+                raise unavailable(_REFUSED, 1)
 
     async def release(self, attempt: Attempt) -> None:
         """Free a key whose create was refused; a failure only means that the key stays taken for a while."""
@@ -112,7 +115,7 @@ class CreateRequests:
     async def _known(self, namespace: str, name: str) -> CreateRequest:
         with contextlib.suppress(NotFound):
             return from_body(CreateRequest, await self._client.get(CreateRequest.KIND, namespace, name))
-        raise unavailable("Another call with this Idempotency-Key was just refused. Try again.", 1)
+        raise unavailable(_REFUSED, 1)
 
     async def _take_over(self, attempt: Attempt) -> None:
         path = f"/metadata/annotations/{ANNOTATION_ATTEMPT.replace('/', '~1')}"

@@ -101,6 +101,18 @@ async def test_a_refused_create_frees_the_key(api: Facade, world: World) -> None
     assert (await create(api)).status_code == 201
 
 
+async def test_who_waits_for_a_create_that_is_refused_learns_of_it_soon(world: World) -> None:
+    async with facade(world) as one, facade(world) as two:
+        for _ in range(3):
+            await one.ready()
+        started = asyncio.get_running_loop().time()
+        answers = await asyncio.gather(*(create(api) for api in (one, two, one)))
+        assert asyncio.get_running_loop().time() - started < 5
+    assert {answer.status_code for answer in answers} <= {429, 503}
+    assert not [key for key in world.kube.objects if key[0] == "createrequests"]
+    assert sessions(world) == 3
+
+
 async def test_a_session_that_history_has_forgotten_is_not_made_again(
     api: Facade, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

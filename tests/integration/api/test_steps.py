@@ -147,7 +147,7 @@ async def test_a_long_step_is_marked_busy_and_ready_again(api: Facade, world: Wo
     await until(lambda: stored(world, session)["phase"] == "busy")
     marked = stored(world, session)
     assert marked["step"] == before["step"] + 1
-    assert marked["lastTransitionTime"] > before["lastTransitionTime"]
+    assert marked["lastTransitionTime"] >= before["lastTransitionTime"], "the same millisecond is possible"
     world.agent.hold.set()
     await step
     assert await status(api, session) == "ready", "this replica knows at once"
@@ -168,7 +168,9 @@ async def test_long_steps_in_a_row_are_all_marked(api: Facade, world: World) -> 
     await until(lambda: stored(world, session)["phase"] == "ready")
 
 
-async def test_a_short_step_writes_nothing(api: Facade, world: World) -> None:
+async def test_a_short_step_writes_nothing(api: Facade, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is short must not depend on how busy the machine is.
+    monkeypatch.setattr("driftstack_api.sessions.marks.MARK_AFTER", 10.0)
     session = await api.ready()
     world.kube.calls.clear()
     for _ in range(3):
