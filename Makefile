@@ -1,5 +1,6 @@
 # Everything a contributor types. `make` alone lists the targets.
-# Options: CLUSTER=embedded|kind|current  NODES=1|2  EGRESS=on|off  YES=1 (don't ask)
+# Options: CLUSTER=embedded|kind|current  NODES=1|2  EGRESS=on|off  INSTANCE=0..9 (nodes side by side)
+#          REGISTRY=… (where CLUSTER=current pulls from)  YES=1 (don't ask)
 
 SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
@@ -69,7 +70,7 @@ e2e: $(STAMP) ## The running cluster through its three doors (`make up` first)
 	$(PYTEST) tests/e2e
 
 .PHONY: test-cluster
-test-cluster: $(STAMP) ## `make down` removes all that `make up` made (stops your cluster)
+test-cluster: $(STAMP) ## `make up`, `make down` and what breaks them, on a node of its own
 	$(PYTEST) tests/integration -m cluster_lifecycle
 
 # --- figures ----------------------------------------------------------------------------------------------------

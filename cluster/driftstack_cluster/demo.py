@@ -85,7 +85,7 @@ def run(target: Target, console: Console) -> None:
         session = _rest_session(api, target, timings)
         _kubectl_session(target, timings)
         console.print()
-        shown = _kubectl(target, "get", "driftstack", "-n", NAMESPACE)
+        shown = _kubectl(target, "get", "browsersessions", "-n", NAMESPACE)
         console.print(shown, highlight=False, markup=False, soft_wrap=True)
         with timings.step("delete", "REST"):
             _call(api, "DELETE", f"/v1/sessions/{session}")

@@ -84,6 +84,7 @@ class Installer:
                 [
                     *(self.access.helm, "upgrade", "--install", RELEASE, self.chart, "--namespace", NAMESPACE),
                     *("--kubeconfig", self.access.kubeconfig, "--create-namespace", "--skip-crds"),
+                    "--force-conflicts",  # what somebody edited by hand is the checkout's again
                     *("--wait", "--timeout", f"{_WAIT_SECONDS}s", *settings),
                 ],
                 environment=self._environment(),
