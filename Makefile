@@ -15,6 +15,7 @@ SOURCES := common operator api agent cluster tests benchmarks
 .PHONY: help
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@echo; sed -n '2,3s/^# *//p' $(firstword $(MAKEFILE_LIST))
 
 # --- the two commands of the README -----------------------------------------------------------------------------
 
@@ -76,15 +77,15 @@ test-cluster: $(STAMP) ## `make up`, `make down` and what breaks them, on a node
 # --- figures ----------------------------------------------------------------------------------------------------
 
 .PHONY: bench-start
-bench-start: ## Cold start against a `sleep` pod of the same run
+bench-start: $(STAMP) ## Cold start against a `sleep` pod of the same run
 	$(BIN)/python benchmarks/start.py
 
 .PHONY: bench-writes
-bench-writes: ## API-server writes of one session's life, from the server's own metrics
+bench-writes: $(STAMP) ## API-server writes of one session's life, from the server's own metrics
 	$(BIN)/python benchmarks/writes.py
 
 .PHONY: bench-memory
-bench-memory: ## PSS of the agent and of idle pods, alone and ten side by side
+bench-memory: $(STAMP) ## PSS of the agent and of idle pods, alone and ten side by side
 	$(BIN)/python benchmarks/memory.py
 
 # --- upkeep -----------------------------------------------------------------------------------------------------
@@ -114,6 +115,8 @@ clean: ## Remove what tests and tools left in the checkout (not the cluster)
 .PHONY: browser
 browser:
 	@command -v chromium-headless-shell >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	    || { echo "install chromium-headless-shell for the integration tests (or run make as root)"; exit 1; }; \
 	  echo "Installing chromium-headless-shell for the integration tests"; \
 	  apt-get install -y -qq --no-install-recommends chromium-headless-shell >/dev/null 2>&1 \
 	    || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium-headless-shell >/dev/null; }; }
@@ -122,8 +125,13 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Driftstack needs Python 3.11 or newer: set PYTHON=…"; exit 1; }
 	@echo "Installing Python packages into $(VENV)"
-	@$(PYTHON) -m venv $(VENV) 2>/dev/null \
-	  || { apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null && $(PYTHON) -m venv $(VENV); }
-	@$(BIN)/python -m pip install -q --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	    || { echo "$(PYTHON) can't make virtual environments: install python3-venv (Debian's name)"; exit 1; }; \
+	  echo "Installing python3-venv"; apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; }
+	@[ ! -e $(VENV) ] || [ -w $(VENV) ] \
+	  || { echo "$(VENV) belongs to another user: run make as that user (sudo make …)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -60,6 +60,7 @@ class Agent:
         self._ready: asyncio.Future[None] = loop.create_future()
         self._page: Page
         self._replacing: asyncio.Task[None] | None = None
+        self._given_up: Page | None = None
         self._sandbox: Sandbox | None = None
         self._holder: str | None = None
         self._device: Device | None = None
@@ -137,15 +138,20 @@ class Agent:
 
     def _follow(self, page: Page) -> None:
         self._page = page
-        page.lost.add_done_callback(self._page_lost)
+        page.lost.add_done_callback(lambda lost: self._page_lost(page, lost))
 
-    def _page_lost(self, lost: asyncio.Future[str]) -> None:
+    def _page_lost(self, page: Page, lost: asyncio.Future[str]) -> None:
         if not lost.cancelled() and not self.ended.done() and not self._browser.connection.is_closed:
-            logs.error("page lost", why=lost.result())
-            self._replacing = asyncio.create_task(self._replace_page())
+            self._give_up(page, f"lost: {lost.result()}")
 
-    async def _replace_page(self) -> None:
-        old = self._page
+    def _give_up(self, page: Page, why: str) -> None:
+        """Have a page replaced, once: one that is stuck in a script may crash while it is asked whether it is."""
+        if page is self._page and page is not self._given_up:
+            logs.error("page given up", why=why)
+            self._given_up = page
+            self._replacing = asyncio.create_task(self._replace_page(page))
+
+    async def _replace_page(self, old: Page) -> None:
         old.close()
         try:
             page = await open_page(self._browser)
@@ -168,8 +174,7 @@ class Agent:
         """Return a page that answers; one that is stuck in a script is replaced (only navigate may lose it)."""
         page = await self._current_page()
         if not await page.responsive():
-            logs.error("page stuck")
-            self._replacing = asyncio.create_task(self._replace_page())
+            self._give_up(page, "stuck")
         return await self._current_page()
 
     # Calls.

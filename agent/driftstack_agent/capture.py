@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -15,6 +16,12 @@ LIMITS: Final = {"screenshot": SCREENSHOT_LIMIT, "dom_snapshot": DOCUMENT_LIMIT,
 CONTENT_TYPES: Final = {"screenshot": "image/png", "dom_snapshot": "application/json", "pdf": "application/pdf"}
 _STYLES: Final = ("display", "visibility", "opacity", "position", "z-index")
 """The computed styles in a DOM snapshot: those that tell whether an element is seen."""
+
+_NOT_SHOWN: Final = "Not attached to an active page"
+"""Chromium's refusal while one document replaces another: the page is there, and not yet what is shown."""
+_NOT_SHOWN_SECONDS: Final = 2.0
+"""How long that may last (milliseconds, on a machine that isn't busy)."""
+_PAUSE_SECONDS: Final = 0.01
 
 
 class Captured(NamedTuple):
@@ -47,7 +54,7 @@ async def capture(target: Target, request: Capture) -> Captured:
     """
     deadline = Deadline(request.timeout_ms)
     try:
-        data = await _take(target, request, deadline)
+        data = await _take_shown(target, request, deadline)
     except CommandTimeout as error:
         raise deadline.problem(f"the {request.kind} capture") from error
     except MessageTooLarge as error:
@@ -63,6 +70,18 @@ def _too_large(request: Capture, size: int) -> StepError:
     limit = LIMITS[request.kind]
     message = f"the {request.kind} has {size} bytes, the limit is {limit}"
     return StepError(ProblemCode.TOO_LARGE, message, limit_bytes=limit, size_bytes=size)
+
+
+async def _take_shown(target: Target, request: Capture, deadline: Deadline) -> bytes:
+    """Capture; try again while Chromium changes documents: a failed load is told before its error page is shown."""
+    give_up = max(deadline.left - _NOT_SHOWN_SECONDS, 0)
+    while True:
+        try:
+            return await _take(target, request, deadline)
+        except CdpError as error:
+            if error.message != _NOT_SHOWN or deadline.left <= give_up:
+                raise
+        await asyncio.sleep(_PAUSE_SECONDS)
 
 
 async def _take(target: Target, request: Capture, deadline: Deadline) -> bytes:

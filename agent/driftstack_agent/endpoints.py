@@ -29,6 +29,7 @@ from driftstack_common.protocol import (
 
 _SESSION: Final = re.compile(r"^/sessions/([A-Za-z0-9-]{1,64})(?:/(navigate|capture))?$")
 _HOST: Final = re.compile(r"^(\[[0-9a-fA-F:.]+\]|[^:]+)(?::[0-9]{1,5})?$")
+_SHOWN: Final = 200
 _FROM_PAGES: Final = ("origin", "sec-fetch-site", "sec-fetch-mode")
 
 M = TypeVar("M")
@@ -57,7 +58,7 @@ class Endpoints:
         except StepError as error:
             return problem(error.problem)
         except Exception:  # a bug of ours: the caller gets an answer, the log the traceback
-            logs.error("request failed", trace=True, call=f"{request.method} {logs.shown_url(request.target)}")
+            logs.error("request failed", trace=True, call=f"{request.method} {_path(request)}")
             return problem(Problem(code=ProblemCode.BROWSER_FAILED, message="the agent failed; its log says how"))
 
     def _authorize(self, request: Request) -> None:
@@ -141,5 +142,10 @@ def _answer(message: msgspec.Struct, status: int = 200) -> Response:
     return Response(status, msgspec.json.encode(message))
 
 
+def _path(request: Request) -> str:
+    """Return the target for people: without query, and not too long."""
+    return request.target.partition("?")[0][:_SHOWN]
+
+
 def _not_found(request: Request) -> StepError:
-    return StepError(ProblemCode.NOT_FOUND, f"there is no {request.method} {logs.shown_url(request.target)}")
+    return StepError(ProblemCode.NOT_FOUND, f"there is no {request.method} {_path(request)}")

@@ -27,6 +27,7 @@ _CRASHED: Final = "Inspector.targetCrashed"
 _STOP_SECONDS: Final = 1.0
 """How long a page that missed its deadline may take to answer at all, before it counts as stuck."""
 _ABORTED: Final = "net::ERR_ABORTED"
+_NO_URL: Final = "Cannot navigate to invalid URL"
 
 
 class _Frame(msgspec.Struct, rename="camel"):
@@ -157,7 +158,7 @@ class Page:
         """Load a checked URL and wait as asked.
 
         Raises:
-            StepError: page-failed or timeout.
+            StepError: invalid (only Chromium knows why), page-failed or timeout.
             CdpFailure: the page or Chromium is gone.
         """
         deadline = Deadline(request.timeout_ms)
@@ -175,7 +176,13 @@ class Page:
 
     async def _load(self, url: str, wait_until: WaitUntil, deadline: Deadline) -> None:
         moves = self.frame.moves
-        reply = await self.target.call(_NavigateReply, "Page.navigate", {"url": url}, timeout=deadline.left)
+        try:
+            reply = await self.target.call(_NavigateReply, "Page.navigate", {"url": url}, timeout=deadline.left)
+        except CdpError as error:
+            code = ProblemCode.INVALID if error.message == _NO_URL else ProblemCode.PAGE_FAILED
+            raise StepError(
+                code, f"Chromium refuses {logs.shown_url(url)}: {error.message}", error=error.message
+            ) from error
         if reply.error_text:
             raise _page_failed(reply.error_text, url, download=reply.is_download)
         if not reply.loader_id:

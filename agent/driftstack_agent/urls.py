@@ -16,11 +16,9 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from driftstack_agent.errors import StepError
-from driftstack_common.protocol import ProblemCode
+from driftstack_common.protocol import URL_LIMIT, ProblemCode
 
 BLANK: Final = "about:blank"
-URL_LIMIT: Final = 8192
-"""Most characters of a URL."""
 _TRIM: Final = "".join(map(chr, range(0x21)))
 _IGNORED: Final = re.compile("[\t\n\r]")
 # Code points that names are mapped without (UTS 46): soft hyphen, joiners, variation selectors, BOM.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from driftstack_api.problems import Problem, unavailable
+from driftstack_api.problems import Issue, Problem, invalid, unavailable
 from driftstack_common.agent_client import (
     AgentClient,
     AgentError,
@@ -17,7 +17,7 @@ from driftstack_common.agent_token import KeyRing
 from driftstack_common.errors import SettingsError
 from driftstack_common.kinds import Browser, Session
 from driftstack_common.logging import get_logger
-from driftstack_common.protocol import Capture, Navigate, Navigated, ProblemCode
+from driftstack_common.protocol import Capture, EndReason, Navigate, Navigated, ProblemCode
 
 NO_ROUTE_HINT = (
     "The name could not be resolved: check its spelling; or the cluster has no route to the internet "
@@ -91,15 +91,20 @@ def _of_agent(error: AgentProblem, timeout_ms: int) -> Problem:
     if error.code is ProblemCode.STEP_RUNNING:
         return Problem("conflict", "A step is running in this session; one runs at a time.")
     if error.code is ProblemCode.ENDED:
-        return gone()
+        return Problem("driver-error", "The session's browser was stopped.") if was_stopped(error) else gone()
     if error.code is ProblemCode.TOO_LARGE:
         sizes = {name: error.details.get(name) for name in ("limit_bytes", "size_bytes")}
         return Problem("payload-too-large", "The capture is larger than an answer can be.", **sizes)
     if error.code is ProblemCode.INVALID:
-        return Problem("bad-request", error.message)
+        return invalid([Issue("url", error.message)])  # all else that a step can carry is checked before
     if error.code is not ProblemCode.BROWSER_FAILED:
         _log.error("unexpected refusal of an agent", code=error.code.value, error=error.message)
     return Problem("driver-error", "The session's browser failed.")
+
+
+def was_stopped(error: AgentError) -> bool:
+    """Whether the pod is being stopped; why (DELETE, eviction, …), only the session's end tells."""
+    return isinstance(error, AgentProblem) and error.details.get("reason") == EndReason.TERMINATED
 
 
 def gone() -> Problem:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 
 import typer
 from rich.console import Console
+from typer.exceptions import TyperException
 
 from driftstack_cluster import command, settings
 from driftstack_cluster import demo as demonstration
@@ -15,6 +17,11 @@ from driftstack_cluster.progress import Progress
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 _CHECKOUT = Path(__file__).resolve().parents[2]
+_OS_HINTS = {
+    errno.ENOSPC: "The disk is full: free some room and run the command again.",
+    errno.EACCES: "Another user owns that: run the command as that user, or as root (sudo).",
+    errno.EPERM: "This needs root: run the command with sudo.",
+}
 
 
 @app.command()
@@ -28,13 +35,15 @@ def up(
 @app.command()
 def demo() -> None:
     """Runs the main job on the cluster that is up: two sessions, captures in demo/."""
-    told = command.read_access(settings.load(_CHECKOUT))
+    chosen = settings.load(_CHECKOUT)
+    told = command.read_access(chosen)
     target = demonstration.Target(
         url=told["facade_url"],
         page=told["demo_url"],
         kubeconfig=Path(told["kubeconfig"]),
         kubectl=Path(told["kubectl"]),
         folder=_CHECKOUT,
+        env=chosen.output / "env",
     )
     demonstration.run(target, Console())
 
@@ -64,9 +73,17 @@ def main() -> None:
     """Runs a command; errors come as a message and what to do, not as a traceback."""
     progress = Progress()
     try:
-        app(standalone_mode=False)
+        # An exit code comes back as the result: nothing is raised without the stand-alone mode.
+        sys.exit(app(standalone_mode=False) or 0)
     except ClusterError as error:
         progress.error(str(error), error.hint)
+        sys.exit(1)
+    except TyperException as error:
+        progress.error(str(error), "See `python -m driftstack_cluster --help`.")
+        sys.exit(2)
+    except OSError as error:
+        # A full disk, or a file of another user: the name and the reason are in the error.
+        progress.error(str(error), _OS_HINTS.get(error.errno or 0, "Correct that, and run the command again."))
         sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
         progress.error("interrupted", "Whatever is half done repairs itself: run the command again.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
-from driftstack_cluster import images, kind, lock
+from driftstack_cluster import images, kind, lock, state, teardown
 from driftstack_cluster.backend import Access, Backend
 from driftstack_cluster.certificates import write_atomically
 from driftstack_cluster.current import Current
@@ -46,13 +46,15 @@ def up(settings: Settings, progress: Progress, cluster_only: bool = False) -> Ac
     """
     with lock.held(Layout(settings.instance).lock, "make up", progress.info):
         backend = choose(settings)
+        _refuse_a_second(settings, backend)
         access = backend.up(progress)
         write_access(settings, access)
         if not cluster_only:
+            installer = Installer(access, settings.checkout / "charts" / "driftstack")
+            installer.prepare(backend)
             embedded = backend.name == EmbeddedNode.name
             built = images.build(progress, settings.checkout, settings.cache, archives=embedded)
-            references = backend.load(built, progress)
-            Installer(access, settings.checkout / "charts" / "driftstack").run(backend, references, progress)
+            installer.run(backend, backend.load(built, progress), progress)
     _tell(settings, access, progress)
     return access
 
@@ -68,6 +70,9 @@ def down(settings: Settings, progress: Progress) -> None:
     """Takes everything away."""
     with lock.held(Layout(settings.instance).lock, "make down", progress.info):
         choose(settings).down(progress)
+        with images.unless_building(settings.cache) as folder:
+            if folder is not None:
+                teardown.clear_build(folder)
 
 
 def status(settings: Settings, progress: Progress) -> bool:
@@ -107,11 +112,23 @@ def read_access(settings: Settings) -> dict[str, str]:
     return {name: value for name, value in content.items() if isinstance(value, str)}
 
 
+def _refuse_a_second(settings: Settings, backend: Backend) -> None:
+    # `.driftstack` tells of one cluster: the other would run on, and `make down` would not know it.
+    present = _present(settings)
+    if present not in ("", backend.name):
+        raise Precondition(
+            f"this checkout has a cluster already ({present}), and CLUSTER={backend.name} is another",
+            "Take it away with `make down` first, or leave CLUSTER away to go on with it.",
+        )
+
+
 def _present(settings: Settings) -> str:
     try:
         return read_access(settings)["backend"]
     except (Precondition, KeyError):
-        return ""
+        # An `up` that was interrupted before it wrote the file may have left a node all the same.
+        owner = state.load(Layout(settings.instance).state / "state.json").checkout
+        return EmbeddedNode.name if owner == str(settings.checkout) else ""
 
 
 def _tell(settings: Settings, access: Access, progress: Progress) -> None:

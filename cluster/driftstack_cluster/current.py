@@ -16,6 +16,7 @@ from driftstack_cluster.settings import Settings
 from driftstack_cluster.shell import local_environment, proxy_environment, run
 
 _FORWARD = "http://127.0.0.1:30080"
+_GONE = "If that cluster is gone for good, remove the folder .driftstack and run `make down` again."
 _HINT = "Check it with `kubectl get nodes`, or leave CLUSTER away for a cluster on this machine."
 
 
@@ -33,16 +34,17 @@ class Current:
         """Asks, checks that the cluster answers, and keeps its kubeconfig.
 
         Raises:
-            Precondition: no such file, no answer from the cluster, or the user said no.
+            Precondition: no such file, no registry, no answer from the cluster, or the user said no.
         """
         if not self.settings.user_kubeconfig.exists():
             raise Precondition(f"CLUSTER=current, but {self.settings.user_kubeconfig} does not exist", _HINT)
+        self._registry()  # not only after minutes of building
         programs = clients.find(self.settings, progress)
         self._kubectl = programs.kubectl
         context = self._read_only("config", "current-context").strip()
         server = self._read_only("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
-        confirm(f"Install Driftstack into the cluster {context} ({server})?", self.settings.yes)
         self._read_only("version", "--request-timeout=15s")
+        confirm(f"Install Driftstack into the cluster {context} ({server})?", self.settings.yes)
         content = self._read_only("config", "view", "--minify", "--flatten", "--raw")
         write_atomically(self.kubeconfig, content.encode())
         progress.warn(
@@ -68,12 +70,7 @@ class Current:
         Raises:
             Precondition: no registry was named.
         """
-        registry = self.settings.registry.rstrip("/")
-        if not registry:
-            raise Precondition(
-                "this cluster must pull the images from somewhere",
-                "Name a registry you may push to: REGISTRY=registry.example.com/team make up CLUSTER=current",
-            )
+        registry = self._registry()
         pushed = {}
         with progress.step(f"Push images to {registry}") as step:
             for image in images:
@@ -102,9 +99,14 @@ class Current:
         programs = clients.find(self.settings, progress)
         with progress.step("Uninstall the chart"):
             target = ["-n", "driftstack-system", "--kubeconfig", self.kubeconfig]
-            run([programs.helm, "uninstall", "driftstack", "--ignore-not-found", *target], timeout=300)
-        for file in (self._marker(), self.kubeconfig, self.settings.output / "cluster.json"):
-            file.unlink(missing_ok=True)
+            run(
+                [programs.helm, "uninstall", "driftstack", "--ignore-not-found", *target],
+                environment=_environment(),
+                timeout=300,
+                hint=_GONE,
+            )
+        self._marker().unlink(missing_ok=True)
+        self.settings.forget_access()
 
     def status(self, progress: Progress) -> bool:
         """Tells whether the cluster answers."""
@@ -113,6 +115,15 @@ class Current:
         for line in run(argv, environment=_environment()).splitlines():
             progress.info(line)
         return True
+
+    def _registry(self) -> str:
+        registry = self.settings.registry.rstrip("/")
+        if not registry:
+            raise Precondition(
+                "this cluster must pull the images from somewhere",
+                "Name a registry you may push to: CLUSTER=current REGISTRY=registry.example.com/team make up",
+            )
+        return registry
 
     def _read_only(self, *argv: str) -> str:
         file = self.settings.user_kubeconfig

@@ -21,11 +21,16 @@ from rich.console import Console
 from rich.table import Table
 
 from driftstack_cluster.errors import ClusterError, NotReady
+from driftstack_cluster.install import answers
 from driftstack_common import api_keys
 
 ACCOUNT = "demo"
 NAMESPACE = f"acct-{ACCOUNT}"
 KUBECTL_SESSION = "hello-kubectl"
+_HINT = (
+    "`make up` repairs what died. With CLUSTER=current, forward its port and run `make demo` again: "
+    "kubectl -n driftstack-system port-forward svc/driftstack-facade 30080:80"
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Target:
     Attributes:
         page: URL that the browser can reach.
         folder: root of the checkout; captures go to `demo/` below it.
+        env: file for address, key and kubeconfig.
     """
 
     url: str
@@ -42,6 +48,7 @@ class Target:
     kubeconfig: Path
     kubectl: Path
     folder: Path
+    env: Path
 
 
 @dataclass
@@ -77,6 +84,8 @@ def run(target: Target, console: Console) -> None:
     Raises:
         ClusterError: a step failed; the message holds the answer that came.
     """
+    if not answers(f"{target.url}/readyz"):
+        raise NotReady(f"the facade does not answer at {target.url}", _HINT)
     timings = Timings(console)
     key = _account_and_key(target, timings)
     write_env(target, key)
@@ -93,11 +102,13 @@ def run(target: Target, console: Console) -> None:
         _kubectl(target, "delete", "browsersession", KUBECTL_SESSION, "-n", NAMESPACE)
     console.print(timings.table())
     console.print(f"Captures: {target.folder}/demo/page.png and page.pdf")
-    console.print("Your own calls: source .driftstack/env, then curl or kubectl as in the README.")
+    console.print(
+        f"Your own calls: source {target.env.relative_to(target.folder)}, then curl or kubectl as in the README."
+    )
 
 
 def write_env(target: Target, key: str) -> None:
-    """Write `.driftstack/env`, readable by its owner alone."""
+    """Write the file for further calls, readable by its owner alone."""
     values = {
         "DRIFTSTACK_URL": target.url,
         "DRIFTSTACK_API_KEY": key,
@@ -105,10 +116,9 @@ def write_env(target: Target, key: str) -> None:
         "PATH": f"{target.kubectl.parent}:$PATH",
     }
     lines = [f'export {name}="{value}"\n' for name, value in values.items()]
-    path = target.folder / ".driftstack" / "env"
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    path.write_text("".join(lines))
+    target.env.touch(mode=0o600)
+    target.env.chmod(0o600)
+    target.env.write_text("".join(lines))
 
 
 def _account_and_key(target: Target, timings: Timings) -> str:
@@ -134,10 +144,9 @@ def _account_and_key(target: Target, timings: Timings) -> str:
 
 
 def _known_key(target: Target) -> str | None:
-    path = target.folder / ".driftstack" / "env"
-    if not path.exists():
+    if not target.env.exists():
         return None
-    words = shlex.split(path.read_text())
+    words = shlex.split(target.env.read_text())
     found = [word.partition("=")[2] for word in words if word.startswith("DRIFTSTACK_API_KEY=")]
     return found[0] if found else None
 

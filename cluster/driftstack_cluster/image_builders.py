@@ -140,17 +140,17 @@ class Buildah:
 
     def base_identity(self, progress: Progress) -> str:
         """The identity of the base, made of Debian's packages once."""
-        found = self._run(
-            "images", "--no-trunc", "--format={{.ID}}", "--filter", f"reference={BUILDAH_BASE}"
-        ).split()
+        found = self._base_id()
         if found:
-            return found[0]
+            return found
         with progress.step("Make a base image of Debian's packages") as step:
             archive = self._scratch / "base.tar"
             try:
                 make_base(archive, lambda argv: run_logged(argv, self.folder / "base.log", os.environ))
                 step.note(f"{archive.stat().st_size / 1e6:.0f} MB")
-                return self._import_base(archive)
+                self._import_base(archive)
+                # Asked anew: a commit says its id without "sha256:", and the images would be others next time.
+                return self._base_id()
             finally:
                 archive.unlink(missing_ok=True)
 
@@ -196,11 +196,15 @@ class Buildah:
         if self._layers_size() > LAYERS_BYTES:
             self._run("rmi", "--prune")
 
-    def _import_base(self, archive: Path) -> str:
+    def _base_id(self) -> str:
+        words = ("images", "--no-trunc", "--format={{.ID}}", "--filter", f"reference={BUILDAH_BASE}")
+        return next(iter(self._run(*words).split()), "")
+
+    def _import_base(self, archive: Path) -> None:
         container = self._run("from", "scratch").strip()
         try:
             self._run("add", "--quiet", container, str(archive), "/")
-            return self._run("commit", "--quiet", container, BUILDAH_BASE).strip()
+            self._run("commit", "--quiet", container, BUILDAH_BASE)
         finally:
             self._run("rm", container)
 

@@ -134,6 +134,22 @@ def _scratch_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def unless_building(cache: Path) -> Iterator[Path | None]:
+    """Gives the folder of builds while nobody builds; None where somebody does, or nobody ever did."""
+    folder = cache / "images"
+    if not folder.is_dir():
+        yield None
+        return
+    with (folder / "lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield folder
+
+
+@contextmanager
 def _lock(folder: Path, progress: Progress) -> Iterator[None]:
     with (folder / "lock").open("w") as handle:
         try:

@@ -29,6 +29,14 @@ class Installer:
     access: Access
     chart: Path
 
+    def prepare(self, backend: Backend) -> None:
+        """Tells a new cluster of our kinds, before the images are built.
+
+        The quota controller looks for new kinds twice a minute, and no account is ready before it has seen ours.
+        """
+        if not backend.installed():
+            self._apply_crds()
+
     def run(self, backend: Backend, images: dict[str, str], progress: Progress) -> None:
         """Installs or updates the release and waits until it answers.
 

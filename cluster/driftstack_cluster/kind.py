@@ -20,6 +20,7 @@ from driftstack_cluster.shell import run, succeeds
 
 CLUSTER = "driftstack"
 KIND_MODULE = "sigs.k8s.io/kind@v0.33.0"
+_HALF_MADE = "`make down` removes a half-made cluster."
 _PROFILES = "/var/lib/kubelet/seccomp/driftstack"
 
 
@@ -64,11 +65,10 @@ class Kind:
             check_port(FACADE_NODE_PORT)
             with progress.step("Create a cluster with kind"):
                 argv = [kind, "create", "cluster", "--name", CLUSTER, "--wait", "180s", "--config", "-"]
-                hint = "`make down` removes a half-made cluster."
-                run(argv, stdin=configuration(self.settings), timeout=900, hint=hint)
+                run(argv, stdin=configuration(self.settings), timeout=900, hint=_HALF_MADE)
         else:
             self._start_nodes(kind)
-        content = run([kind, "get", "kubeconfig", "--name", CLUSTER])
+        content = run([kind, "get", "kubeconfig", "--name", CLUSTER], hint=_HALF_MADE)
         write_atomically(self.kubeconfig, content.encode())
         return Access(
             backend=self.name,
@@ -109,8 +109,8 @@ class Kind:
         """Deletes the cluster."""
         with progress.step("Delete the kind cluster"):
             run([self._program(progress), "delete", "cluster", "--name", CLUSTER])
-        for file in (self._marker(), self.kubeconfig, self.settings.output / "cluster.json"):
-            file.unlink(missing_ok=True)
+        self._marker().unlink(missing_ok=True)
+        self.settings.forget_access()
 
     def status(self, progress: Progress) -> bool:
         """Tells whether the cluster is there."""

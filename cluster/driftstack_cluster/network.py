@@ -48,14 +48,15 @@ _SYSCTLS = {
 _MAY_BE_MISSING = ("net.ipv6.", "net.bridge.", "net.ipv4.neigh.")
 
 
-def ensure(layout: Layout, egress: bool) -> bool:
-    """Makes namespaces, links, addresses and routes; true if a namespace had to be made.
+def ensure(layout: Layout, egress: bool) -> None:
+    """Makes namespaces, links, addresses and routes.
 
     Raises:
         Precondition: an address range is in use on this machine.
     """
     check_ranges(layout)
-    fresh = [ensure_namespace(machine.namespace) for machine in layout.machines]
+    for machine in layout.machines:
+        ensure_namespace(machine.namespace)
     control = layout.control
     if not _has_link(control.namespace, _BRIDGE):
         _inside(control, "ip", "link", "add", _BRIDGE, "type", "bridge")
@@ -66,7 +67,6 @@ def ensure(layout: Layout, egress: bool) -> bool:
     for machine in layout.machines[1:]:
         _ensure_second(layout, machine)
     _ensure_routes(layout, egress)
-    return any(fresh)
 
 
 def check_ranges(layout: Layout) -> None:
@@ -89,10 +89,10 @@ def check_ranges(layout: Layout) -> None:
                 )
 
 
-def ensure_namespace(name: str) -> bool:
-    """Makes a namespace with its sysctls; true if it was not there."""
+def ensure_namespace(name: str) -> None:
+    """Makes a namespace with its sysctls, unless it is there."""
     if namespaces.exists(name):
-        return False
+        return
     # A leftover without a mount is what a reboot or a crash leaves.
     namespaces.path(name).unlink(missing_ok=True)
     run(["ip", "netns", "add", name])
@@ -105,7 +105,6 @@ def ensure_namespace(name: str) -> bool:
                 raise
     if namespaces.inside(name, _has_ipv6):
         raise ClusterError("IPv6 stays on in the node's namespace: browsers could reach the node past the policies")
-    return True
 
 
 def remove(layout: Layout) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.status import Status
 
+_FIRST_REMINDER_SECONDS = 10.0
 _REMINDER_SECONDS = 60.0
 
 
@@ -108,7 +109,9 @@ class Progress:
         self._finish(step, "")
 
     def _remind(self, step: Step, done: threading.Event) -> None:
-        while not done.wait(_REMINDER_SECONDS):
+        pause = _FIRST_REMINDER_SECONDS
+        while not done.wait(pause):
+            pause = _REMINDER_SECONDS
             self.console.print(f"        still at it ({step.elapsed():.0f} s): {step.line()}", markup=False)
 
     def _finish(self, step: Step, verdict: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,6 +44,13 @@ class Settings:
         """The folder of the checkout that holds what the user needs to reach the cluster."""
         folder = self.checkout / ".driftstack"
         return folder if self.instance == 0 else folder / f"instance-{self.instance}"
+
+    def forget_access(self) -> None:
+        """Removes the files that tell how to reach a cluster that is no more."""
+        for name in ("kubeconfig", "cluster.json", "env"):
+            (self.output / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.output.rmdir()
 
 
 def load(checkout: Path, environment: Mapping[str, str] | None = None) -> Settings:

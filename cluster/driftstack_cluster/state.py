@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from driftstack_cluster.certificates import write_atomically
@@ -19,7 +19,6 @@ class State:
         egress: whether it may reach beyond the machine.
         applied: hash of the base manifests in the cluster.
         installed: hash of chart, images and values in the cluster.
-        policies_enforced: whether the kernel could do that.
     """
 
     checkout: str = ""
@@ -27,8 +26,6 @@ class State:
     egress: bool = False
     applied: str = ""
     installed: str = ""
-    policies_enforced: bool = True
-    images: dict[str, str] = field(default_factory=dict)
 
 
 def load(file: Path) -> State:

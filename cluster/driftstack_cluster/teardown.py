@@ -23,6 +23,8 @@ _FOREIGN = (
     "/run/containerd",
     "/tmp/hostpath_pv",  # noqa: S108 - the provisioner's own fixed place, which we only remove
 )
+# Ours keeps its socket and its configuration elsewhere.
+_SIGNS_OF_OTHERS = ("containerd.sock", "config.yaml", "pki")
 _SITE = "driftstack_cluster/site.py"
 # The store needs a moment to close its files; nothing else here has anything to lose.
 _PATIENCE_SECONDS = 2.0
@@ -43,10 +45,7 @@ def remove(layout: Layout, supervisor: Supervisor, settings: Settings, progress:
             unmount_below(folder)
             shutil.rmtree(folder, ignore_errors=True)
         _remove_leftovers(layout, ours)
-        for name in ("kubeconfig", "cluster.json", "env"):
-            (settings.output / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            settings.output.rmdir()
+        settings.forget_access()
         _check_gone(layout)
 
 
@@ -97,6 +96,13 @@ def unmount_below(folder: Path) -> None:
             run(["umount", "--lazy", str(path)])
 
 
+def clear_build(folder: Path) -> None:
+    """Ends and unmounts what a killed image build left below its folder; nobody may build meanwhile."""
+    layers = (folder / "layers").resolve()
+    end_all(_with_command(f"--root={folder / 'layers'}"), _PATIENCE_SECONDS)
+    unmount_below(layers)
+
+
 def note_foreign(layout: Layout) -> None:
     """Keeps which shared places were there before us, once."""
     file = _foreign_file(layout)
@@ -141,7 +147,19 @@ def _with_command(part: str) -> set[int]:
             with contextlib.suppress(OSError):
                 if part.encode() in (entry / "cmdline").read_bytes():
                     found.add(int(entry.name))
-    return found - {os.getpid(), os.getppid()}
+    return found - _ancestors()
+
+
+def _ancestors() -> set[int]:
+    """Ourselves and whoever called us: a shell whose command line names our folders must not end us."""
+    found, pid = set[int](), os.getpid()
+    while pid > 1:
+        found.add(pid)
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            break
+    return found
 
 
 def _in_namespace(namespace: str) -> set[int]:
@@ -203,6 +221,15 @@ def _remove_leftovers(layout: Layout, ours: list[Path]) -> None:
     # Instances share these places; the last one out removes them.
     if not any(layout.state.parent.glob("node*")):
         for place in ours:
-            shutil.rmtree(place, ignore_errors=True)
+            if not is_used_by_others(place):
+                shutil.rmtree(place, ignore_errors=True)
         _foreign_file(layout).unlink(missing_ok=True)
-        layout.state.parent.rmdir()
+        # It may hold something else, or was never there.
+        with contextlib.suppress(OSError):
+            layout.state.parent.rmdir()
+
+
+def is_used_by_others(place: Path) -> bool:
+    """Whether somebody else came to use a shared place while the node was up (Docker, another kubelet)."""
+    mounted = any(place == path or place in path.parents for path in _mount_points())
+    return mounted or any((place / sign).exists() for sign in _SIGNS_OF_OTHERS)

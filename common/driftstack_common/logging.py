@@ -64,7 +64,8 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 def _renderers(json: bool) -> list[Processor]:
     if not json:
-        return [structlog.dev.ConsoleRenderer()]
+        # Its own tracebacks show local variables, and those hold keys and bodies.
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     return [
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(serializer=_dump),

@@ -30,6 +30,8 @@ SCREENSHOT_LIMIT: Final = 4 * 1024 * 1024
 """Most bytes of a screenshot, before base64."""
 DOCUMENT_LIMIT: Final = 6 * 1024 * 1024
 """Most bytes of any other capture, before base64."""
+URL_LIMIT: Final = 8192
+"""Most characters of a URL to navigate to."""
 
 TimeoutMs = Annotated[int, Meta(ge=100, le=120_000)]
 WaitUntil = Literal["load", "domcontentloaded", "networkidle"]

@@ -87,8 +87,7 @@ class Retention:
     async def remove(self) -> None:
         """Remove once."""
         records = surplus(await self._list(Record.KIND), now(), self._rules)
-        await self._delete(Record.KIND, records)
-        self._metrics.records_removed.inc(len(records))
+        self._metrics.records_removed.inc(await self._delete(Record.KIND, records))
         requests = await self._list(CreateRequest.KIND)
         await self._delete(CreateRequest.KIND, [old for old in requests if now() - old.created_at > REQUESTS_LIVE])
 
@@ -105,8 +104,10 @@ class Retention:
                 return found
             query["continue"] = onward
 
-    async def _delete(self, kind: Kind, objects: list[Kept]) -> None:
+    async def _delete(self, kind: Kind, objects: list[Kept]) -> int:
+        """Delete what can be deleted; return how many were."""
         slots = asyncio.Semaphore(AT_ONCE)
+        removed: list[Kept] = []
 
         async def delete(item: Kept) -> None:
             async with slots:
@@ -114,7 +115,12 @@ class Retention:
                     await self._kube.delete(kind, item.namespace, item.name)
                 except NotFound:
                     return
+                except KubeError as error:  # the next round finds it again; the others can go now
+                    logger.warning("not removed", kind=kind.plural, object=item.name, error=str(error))
+                    return
+                removed.append(item)
 
         async with asyncio.TaskGroup() as group:
             for item in objects:
                 group.create_task(delete(item))
+        return len(removed)

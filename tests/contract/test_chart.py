@@ -186,6 +186,11 @@ def test_policies_use_the_words_of_the_code(render: Render) -> None:
         assert [word for word in expected if word not in text] == [], name
 
 
+def test_label_of_accounts_is_kept_on_every_way_to_write_it(render: Render) -> None:
+    for resource in ("namespaces", "namespaces/status", "namespaces/finalize"):
+        assert f"'{resource}'" in policy(render("minimal-values.yaml"), "driftstack-account-label")
+
+
 def test_every_policy_is_bound(render: Render) -> None:
     manifests = render("minimal-values.yaml")
     for kind in ("ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"):

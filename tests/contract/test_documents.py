@@ -12,11 +12,11 @@ import yaml
 
 from driftstack_common.kinds import from_body
 from driftstack_common.names import API_VERSION
-from tests.contract.crds import ROOT, crds, problems
+from tests.contract.crds import CHART, ROOT, crds, problems
 from tests.contract.test_models import MODELS
 
 EXAMPLES: Final = sorted((ROOT / "docs" / "examples").glob("*.yaml"))
-PAGES: Final = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
+PAGES: Final = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *CHART.glob("*.md")])
 BLOCK: Final = re.compile(r"^```ya?ml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

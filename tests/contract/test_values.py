@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -88,6 +90,33 @@ def test_full_values_change_every_value() -> None:
 
 def test_tiers_are_those_of_the_accounts() -> None:
     assert list(load("values.yaml")["tiers"]) == [tier.value for tier in Tier]
+
+
+def test_readme_describes_every_value_and_no_other() -> None:
+    described_there = set(
+        re.findall(r"`([a-z]\w*(?:\.[\w<>]+)+)`", tables()) + re.findall(r"^\| `(\w+)`", tables(), re.M)
+    )
+    values = {documented(path) for path, _ in leaves(load("values.yaml"))}
+    assert described_there == values
+
+
+def tables() -> str:
+    """Return the README's part about values."""
+    return (CHART / "README.md").read_text().split("\n## Values\n")[1]
+
+
+def documented(path: str) -> str:
+    """Return the name under which the README has a value: tiers together, resources as a whole."""
+    path = re.sub(r"^tiers\.\w+", "tiers.<tier>", path)
+    return re.sub(r"\.resources\..*", ".resources", path)
+
+
+def test_readmes_example_installs(run_helm: Helm, tmp_path: Path) -> None:
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", (CHART / "README.md").read_text(), re.M | re.S)
+    values = tmp_path / "my-values.yaml"
+    values.write_text(example)
+    done = run_helm("--values", str(values))
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,11 @@ from driftstack_common.kube.errors import (
     NotFound,
     QuotaExceeded,
 )
+from driftstack_common.logging import get_logger
 from driftstack_common.names import ANNOTATION_API_KEY_ID, ANNOTATION_CREATED_AT
 from driftstack_common.times import format_time, now
+
+_log = get_logger(__name__)
 
 QUOTA_SECONDS: Final = 2.0
 """How long a create is tried again while the quota still counts a session that has gone."""
@@ -72,7 +75,7 @@ class Creator:
     async def wait_ready(self, entry: Entry, seconds: float) -> Entry:
         """Wait until a session is no longer creating, at most this long; return what it is then."""
         await self._cache.signals.wait_for(entry.uid, lambda: not self._creating(entry), seconds)
-        return self._cache.get(entry.uid) or entry
+        return await self._sessions.settled(self._cache.get(entry.uid) or entry)
 
     def _creating(self, entry: Entry) -> bool:
         current = self._cache.get(entry.uid) or entry
@@ -194,4 +197,5 @@ def _wire_name(field: str) -> str:
 
 
 def _unexpected(error: KubeError) -> Problem:
-    return unavailable(f"The cluster refused the session: {error.message}")
+    _log.error("session refused", status=error.status, error=error.message)
+    return unavailable("The cluster refused the session; the log says why.")

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from driftstack_common.protocol import URL_LIMIT
+
 METADATA_LIMIT: Final = 16 * 1024
 """Most bytes of a session's metadata, as compact JSON in UTF-8."""
-URL_LIMIT: Final = 16 * 1024
 DEFAULT_TIMEOUT_MS: Final = 30_000
 _INTEGERS: Final = range(-(2**63), 2**63)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from driftstack_api.agents import gone, problem_of
+from driftstack_api.agents import gone, problem_of, was_stopped
 from driftstack_api.auth import Caller
 from driftstack_api.problems import Problem
 from driftstack_api.sessions.cache import Entry, SessionCache
@@ -19,7 +19,7 @@ from driftstack_common.kinds import Phase, Session
 READY_SECONDS: Final = 10.0
 """Longest wait of a step for a session that is still creating."""
 END_SECONDS: Final = 2.0
-"""How long a lost connection waits for the session's end to explain it."""
+"""How long a lost connection, or a stopped pod, waits for the session's end to explain it."""
 LONGER_THAN_ANY_STEP: Final = 3600.0
 
 T = TypeVar("T")
@@ -80,8 +80,8 @@ class Steps:
             await asyncio.gather(running, ending, return_exceptions=True)
 
     async def _explain(self, entry: Entry, error: AgentError, timeout_ms: int) -> Problem:
-        """Return why a step failed: a broken connection may be the first sign of the session's end."""
-        if isinstance(error, AgentUnreachable):
+        """Return why a step failed: a broken connection or a stopped pod may be a sign of the session's end."""
+        if isinstance(error, AgentUnreachable) or was_stopped(error):
             ended = await self._cache.signals.wait_for(entry.uid, lambda: self._current(entry).ended, END_SECONDS)
             if ended:
                 return await self._end(entry)

@@ -192,7 +192,11 @@ class KubeClient:
                 raise await self._error(response)
             result: Body = json.loads(await response.read())
             return result
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (
+            aiohttp.ClientError,
+            TimeoutError,
+            ValueError,
+        ) as error:  # ValueError: no JSON, so not the API server
             raise Unreachable(f"{method} {target}: {error!r}") from error
         finally:
             response.release()
@@ -227,5 +231,7 @@ class KubeClient:
             status = json.loads(text)
         except ValueError:
             status = {"message": text[:500]}
+        if not isinstance(status, dict):  # JSON of something between us and the API server
+            status = {}
         wait = response.headers.get("Retry-After", "")
         return from_status(response.status, status, float(wait) if wait.isdigit() else None)

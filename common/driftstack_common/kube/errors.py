@@ -46,6 +46,11 @@ class KubeError(DriftstackError):
         self.causes = causes or []
         self.retry_after = retry_after
 
+    @property
+    def too_large(self) -> bool:
+        """Whether the object is larger than the API server takes (413), or than etcd does (500, in words only)."""
+        return self.status == 413 or (self.status == 500 and "too large" in self.message)
+
 
 class Unreachable(KubeError):
     """No answer from the API server."""

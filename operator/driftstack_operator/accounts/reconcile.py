@@ -124,7 +124,8 @@ class Accounts:
         if state is NamespaceState.TERMINATING:
             await self._report(account, "False", "NamespaceTerminating", f"{account.namespace} is being deleted")
             return LOOK_AGAIN
-        message = f"namespace {account.namespace} exists and is not this account's: delete or label it"
+        # Labelling it is no way out: only the operator may set our label.
+        message = f"namespace {account.namespace} belongs to somebody else: delete it, or choose another name"
         await self._report(account, "False", "NamespaceTaken", message)
         return None
 

@@ -46,7 +46,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         problem: why its pod could not be created when that was last tried.
         claim: what the agent answered; None before it did.
         claiming: the agent is being asked.
-        waited: seconds since the operator first saw the session.
+        waited: seconds since the start began: the first sight of the session, or before that the pod of an
+            operator that died.
         busy_for: seconds for which the present step has been marked.
     """
 

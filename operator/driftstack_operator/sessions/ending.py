@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from driftstack_common.kinds import Record, Session, to_body
 from driftstack_common.kube.client import POD, Body, KubeClient
-from driftstack_common.kube.errors import AlreadyExists, Conflict, NamespaceTerminating, NotFound
+from driftstack_common.kube.errors import AlreadyExists, Conflict, KubeError, NamespaceTerminating, NotFound
 from driftstack_common.logging import get_logger
 from driftstack_common.names import FINALIZER
 from driftstack_common.times import now
@@ -41,7 +43,7 @@ class Ending:
         record = build_record(session, ended, now(), pod=pod, default_archetype=default_archetype)
         namespace = session.metadata.namespace
         try:
-            stored = await self._kube.create(Record.KIND, namespace, to_body(record))
+            stored = await self._store_record(record)
         except AlreadyExists:
             return None
         except NamespaceTerminating:
@@ -50,6 +52,18 @@ class Ending:
             )
             return None
         return str(stored["metadata"]["uid"])
+
+    async def _store_record(self, record: Record) -> Body:
+        """Create the record; without the creator's metadata where those leave no room for the rest of it."""
+        namespace = record.metadata.namespace
+        try:
+            return await self._kube.create(Record.KIND, namespace, to_body(record))
+        except KubeError as error:
+            if not error.too_large or record.spec.metadata is None:
+                raise
+        logger.warning("record without metadata: too large", session=record.metadata.name, namespace=namespace)
+        smaller = msgspec.structs.replace(record, spec=msgspec.structs.replace(record.spec, metadata=None))
+        return await self._kube.create(Record.KIND, namespace, to_body(smaller))
 
     async def delete_pod(self, pod: PodView, *, lost: bool = False) -> None:
         """Delete this very pod, if it is still there."""

@@ -23,6 +23,7 @@ from driftstack_common.kube.errors import (
     KubeError,
     NotFound,
     QuotaExceeded,
+    Unreachable,
 )
 from driftstack_common.logging import get_logger
 from driftstack_common.names import FINALIZER, browser_pod_name
@@ -169,6 +170,11 @@ class Sessions:
             raise
         except (Invalid, Forbidden) as error:
             track.problem = end(Reason.START_FAILED, f"the pod was refused: {error.message}")
+            raise
+        except Unreachable:  # says nothing about the pod
+            raise
+        except KubeError as error:  # no namespace, a webhook that fails: it may pass, or never
+            track.problem = end(Reason.START_FAILED, f"the pod could not be created: {error.message}")
             raise
         track.pod_created_at = track.pod_created_at or now()
         self._store.pods.apply(stored)

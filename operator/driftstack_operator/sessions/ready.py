@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 import msgspec
 
@@ -13,6 +14,10 @@ from driftstack_common.names import ANNOTATION_CREATED_AT
 from driftstack_common.protocol import Claimed
 from driftstack_common.times import format_time
 from driftstack_operator.pods.view import PodView
+
+PROMPT: Final = timedelta(seconds=1.25)
+"""A session that was seen this soon after the second of its creation was seen as it came: watches take far less
+than the quarter of a second beyond what the API server cuts off."""
 
 
 class Observations(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,8 +33,15 @@ class Observations(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def begun_at(session: Session, seen_at: datetime) -> datetime:
-    """Return when the session was created, as finely as is known: the API server itself keeps whole seconds."""
-    return session.created_at if ANNOTATION_CREATED_AT in session.metadata.annotations else seen_at
+    """Return when the session was created, as finely as is known.
+
+    The facade says it to the millisecond. The API server keeps whole seconds: with its word alone, the first
+    sight is the finer one, unless the session had waited for an operator by then.
+    """
+    stored_at = session.metadata.creation_timestamp
+    if ANNOTATION_CREATED_AT in session.metadata.annotations:
+        return session.created_at
+    return seen_at if stored_at is None or seen_at - stored_at < PROMPT else stored_at
 
 
 def ready_status(session: Session, known: Observations) -> SessionStatus:

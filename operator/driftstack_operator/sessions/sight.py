@@ -7,7 +7,7 @@ that was made just before it. Before any of these is called missing, the API ser
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Final
 
 from driftstack_common.kinds import Account, Archetype, Pool, Session
 from driftstack_common.kinds.meta import Kind
@@ -21,6 +21,9 @@ from driftstack_operator.sessions.decide import Observed, holds_slot
 from driftstack_operator.sessions.tracks import Track, Tracks
 from driftstack_operator.settings import Settings
 from driftstack_operator.store import Shelf, Store
+
+FAIR: Final = 10.0
+"""Seconds that a start has at least after this operator's first sight, however old its pod is by then."""
 
 
 class Sight:
@@ -79,14 +82,15 @@ class Sight:
             recorded=track.recorded,
             verdict=track.verdict,
             cap=cap_of(account, self._settings.tiers) if account is not None else None,
-            ahead=self._ahead(session, track),
+            # Counting all others is for a session that may start; a large account's running ones would pay for it.
+            ahead=self._ahead(session, track) if pod is None and session.status.browser is None else 0,
             slug=self.slug_of(session),
             archetype=self.archetype_of(session),
             pool=self._pool(),
             problem=track.problem,
             claim=track.claim,
             claiming=self._claims.running(uid),
-            waited=time.monotonic() - track.seen,
+            waited=time.monotonic() - track.seen + self._head_start(session, track, pod),
             busy_for=_busy_for(session, track),
         )
 
@@ -147,6 +151,19 @@ class Sight:
             return bool(pod.node) and self._store.node_lost(pod.node)
         browser = session.status.browser
         return browser is not None and bool(browser.node) and self._store.node_lost(browser.node)
+
+    def _head_start(self, session: Session, track: Track, pod: PodView | None) -> float:
+        """Seconds that the start had gone on for under an operator before this one, by the age of its pod.
+
+        Without a pod nothing had begun. Only pods of others are judged by the API server's clock, and never so that
+        less than FAIR remains: an agent that waits for its claim since long deserves to be asked.
+        """
+        stored_at = session.metadata.creation_timestamp
+        if pod is None or pod.created_at is None or track.pod_created_at is not None:
+            return 0.0
+        begun = pod.created_at if stored_at is None else max(pod.created_at, stored_at)
+        most = max(0.0, self._settings.start_timeout_seconds - FAIR)
+        return min(max(0.0, (track.seen_at - begun).total_seconds()), most)
 
     def _pool(self) -> Pool | None:
         return self._store.pools.get(self._settings.browser_namespace, self._settings.pool)

@@ -8,10 +8,10 @@ import json
 import pytest
 from PIL import Image
 
-from driftstack_common.protocol import DOCUMENT_LIMIT, SCREENSHOT_LIMIT, ProblemCode
+from driftstack_common.protocol import DOCUMENT_LIMIT, SCREENSHOT_LIMIT, CaptureKind, ProblemCode
 from tests.integration.agent.pod import SESSION, Driver
 from tests.integration.agent.site import Site
-from tests.integration.agent.steps import capture, capture_fails, navigate
+from tests.integration.agent.steps import capture, capture_fails, navigate, navigate_fails
 
 
 def image(data: bytes) -> Image.Image:
@@ -49,6 +49,20 @@ async def test_a_pdf_is_one(session: Driver, site: Site) -> None:
     data = (await capture(session, "pdf")).data
     assert data.startswith(b"%PDF-")
     assert data.rstrip().endswith(b"%%EOF")
+
+
+@pytest.mark.parametrize("kind", ["screenshot", "dom_snapshot", "pdf"])
+async def test_a_capture_right_after_a_failed_load_shows_the_error_page(
+    session: Driver, site: Site, kind: CaptureKind
+) -> None:
+    for _ in range(3):  # the moment in which Chromium refuses is short
+        await navigate(session, f"{site.base}/red")
+        await navigate_fails(session, "http://no-such-host.test/")
+        shot = await capture(session, kind)
+        if kind == "screenshot":
+            assert image(shot.data).convert("RGB").getpixel((400, 300)) != (255, 0, 0)
+        elif kind == "dom_snapshot":
+            assert "chrome-error://chromewebdata/" in json.loads(shot.data)["strings"]
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,12 @@ async def test_refuses_the_pod_itself_and_other_schemes(session: Driver, url: st
     assert "password" not in problem.message
 
 
+async def test_what_chromium_takes_for_no_url_is_invalid(session: Driver) -> None:
+    problem = await navigate_fails(session, "http://user:password@example.com:99999/")
+    assert problem.code is ProblemCode.INVALID
+    assert "password" not in problem.message
+
+
 async def test_hosts_are_read_as_chromium_reads_them(session: Driver, site: Site) -> None:
     urls = [url for url in (*TAKEN, *OF_THE_POD, *NO_URL) if len(url) < 100]
     await navigate(session, "about:blank")

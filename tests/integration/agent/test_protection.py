@@ -49,8 +49,9 @@ async def test_what_a_page_sends_is_refused(session: Driver, headers: dict[str, 
     ("method", "path"), [("GET", "/"), ("GET", "/claim"), ("POST", f"/sessions/{SESSION}"), ("POST", "/healthz")]
 )
 async def test_there_are_no_other_calls(session: Driver, method: str, path: str) -> None:
-    status, problem = await session.call(method, path)
+    status, problem = await session.call(method, f"{path}?secret")
     assert (status, problem["code"]) == (404, "not-found")
+    assert problem["message"] == f"there is no {method} {path}"
 
 
 @pytest.mark.parametrize(

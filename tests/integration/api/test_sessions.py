@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from driftstack_common.kinds import Session
-from driftstack_common.kube.errors import NamespaceTerminating, QuotaExceeded, Unreachable
+from driftstack_common.kube.errors import Invalid, NamespaceTerminating, QuotaExceeded, Unreachable
 from tests.integration.api.world import Facade, World, facade, record_of
 from tests.unit.api.polling import until
 
@@ -341,3 +341,21 @@ async def test_pages_follow_each_other(api: Facade, world: World) -> None:
 
 def _account(api: Facade) -> Any:
     return api.app.state.services.caches.accounts.of_namespace("acct-acme")
+
+
+async def test_a_wait_for_ready_tells_a_failure_whose_record_is_behind(api: Facade, world: World) -> None:
+    world.operator.start = False
+    waiting = asyncio.create_task(api.call("POST", "/v1/sessions", headers={"Prefer": "wait=10"}))
+    await until(lambda: api.app.state.services.caches.sessions.live_count("acct-acme"))
+    body = next(body for (plural, _, _), body in world.kube.objects.items() if plural == "browsersessions")
+    world.kube.put("sessionrecords", record_of(body, "errored", "ImageUnavailable"))
+    world.kube._log.pop()  # its event comes later
+    world.kube.remove("browsersessions", "acct-acme", body["metadata"]["name"])
+    assert (await waiting).json()["status"] == "errored"
+
+
+async def test_a_refusal_of_the_clusters_own_tells_nothing_about_it(api: Facade, world: World) -> None:
+    world.kube.fail("create browsersessions", Invalid("ValidatingAdmissionPolicy 'inner' denied it", status=422))
+    answer = await api.call("POST", "/v1/sessions")
+    assert answer.status_code == 503
+    assert "inner" not in answer.text

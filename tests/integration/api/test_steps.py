@@ -67,7 +67,7 @@ async def test_navigate_and_capture(api: Facade, world: World) -> None:
         ((409, "step-running", "busy"), 409, "conflict"),
         ((410, "ended", "over"), 410, "session-destroyed"),
         ((413, "too-large", "big"), 413, "payload-too-large"),
-        ((400, "invalid", "loopback is refused"), 400, "bad-request"),
+        ((400, "invalid", "loopback is refused"), 400, "validation-failed"),
         ((401, "unauthorized", "bad token"), 502, "driver-error"),
         ((404, "not-found", "?"), 502, "driver-error"),
         ((503, "starting", "?"), 502, "driver-error"),
@@ -81,6 +81,8 @@ async def test_refusals(
     problem = check(await (await navigate(api, session, timeout_ms=1234)), status_code, slug)
     if slug == "session-timeout":
         assert problem["timeout_ms"] == 1234
+    if slug == "validation-failed":
+        assert problem["issues"] == [{"path": "url", "message": "loopback is refused"}]
     if slug == "payload-too-large":
         assert (problem["limit_bytes"], problem["size_bytes"]) == (1, 2)
     assert "secret" not in problem["detail"]
@@ -211,6 +213,26 @@ async def test_a_session_that_fails_under_a_step_is_a_502_then_410(api: Facade, 
     problem = check(await step, 502, "driver-error")
     assert "BrowserCrashed" in problem["detail"]
     check(await (await navigate(api, session)), 410, "session-destroyed")
+
+
+async def test_a_pod_that_is_stopped_under_a_step_is_a_502_when_the_session_fails(
+    api: Facade, world: World
+) -> None:
+    session = await api.ready()
+    world.agent.refuse(410, "ended", "over", reason="terminated")
+    step = await navigate(api, session)
+    await until(lambda: not world.agent.script)
+    world.operator.end("acct-acme", world.session(session["id"])["metadata"]["name"], "errored", "PodDeleted")
+    assert "PodDeleted" in check(await step, 502, "driver-error")["detail"]
+
+
+async def test_a_pod_that_is_stopped_by_a_delete_is_a_410(api: Facade, world: World) -> None:
+    session = await api.ready()
+    world.agent.refuse(410, "ended", "over", reason="terminated")
+    step = await navigate(api, session)
+    await until(lambda: not world.agent.script)
+    assert (await api.call("DELETE", f"/v1/sessions/{session['id']}")).status_code == 204
+    check(await step, 410, "session-destroyed")
 
 
 async def test_a_record_that_is_behind_still_makes_it_a_502(api: Facade, world: World) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from driftstack_agent.urls import URL_LIMIT
+from driftstack_common.protocol import URL_LIMIT
 
 TAKEN = [
     "http://example.com",

@@ -9,7 +9,7 @@ from driftstack_cluster.errors import Precondition
 from driftstack_cluster.image_builders import LAYERS_BYTES, Buildah, BuildFailed, Docker, Order, run_logged
 from driftstack_cluster.image_inputs import collect
 from driftstack_cluster.image_secrets import Secrets
-from driftstack_cluster.progress import Step
+from driftstack_cluster.progress import Progress, Step
 
 
 @pytest.fixture
@@ -57,6 +57,21 @@ def buildah(tmp_path: Path, programs: Recorder) -> Buildah:
     folder = tmp_path / "images"
     (folder / "layers" / "overlay").mkdir(parents=True)
     return Buildah(folder, tmp_path / "run")
+
+
+def test_the_base_has_one_identity_when_it_is_made_and_ever_after(
+    buildah: Buildah, programs: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make_base(archive: Path, _: object) -> None:
+        archive.write_bytes(b"tar")
+        programs.answers["images"] = "sha256:c0ffee\n"
+
+    programs.answers = {"commit": "c0ffee\n"}
+    monkeypatch.setattr(image_builders, "make_base", make_base)
+
+    made, found = buildah.base_identity(Progress()), buildah.base_identity(Progress())
+
+    assert made == found == "sha256:c0ffee"
 
 
 def test_buildah_builds_in_its_own_store_and_writes_an_archive(

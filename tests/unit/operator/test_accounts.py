@@ -114,6 +114,8 @@ async def test_foreign_namespace_is_left_alone(rig: Rig) -> None:
     new_account(rig)
     await rig.settle()
     assert ready(rig, "new") == ("False", "NamespaceTaken")
+    (condition,) = rig.kube.objects[Account.KIND.plural, "", "new"]["status"]["conditions"]
+    assert "label" not in condition["message"], "the policy driftstack-account-label would refuse that"
     assert (QUOTA.plural, "acct-new", QUOTA_NAME) not in rig.kube.objects
     await rig.kube.delete(Account.KIND, None, "new")
     await rig.settle()

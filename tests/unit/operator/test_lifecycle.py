@@ -9,7 +9,7 @@ import pytest
 from driftstack_common.agent_client import AgentProblem, AgentUnreachable
 from driftstack_common.kinds import Archetype, Session
 from driftstack_common.kube.client import NODE, POD
-from driftstack_common.kube.errors import Forbidden, KubeError, QuotaExceeded, Unreachable
+from driftstack_common.kube.errors import Forbidden, KubeError, NotFound, QuotaExceeded, Unreachable
 from driftstack_common.names import FINALIZER
 from driftstack_common.protocol import ProblemCode
 from tests.unit.operator.builders import NAMESPACE, UID, archetype_body, ended
@@ -269,6 +269,8 @@ async def test_long_step_that_runs_stays_busy() -> None:
     [
         (QuotaExceeded("exceeded quota: browsers", status=403), "Unschedulable"),
         (Forbidden("violates PodSecurity", status=403), "StartFailed"),
+        (NotFound("namespaces driftstack-browsers not found", status=404), "StartFailed"),
+        (KubeError("failed calling webhook", status=500), "StartFailed"),
     ],
 )
 async def test_refused_pod_ends_the_session_with_the_cause(error: KubeError, reason: str) -> None:
@@ -284,6 +286,17 @@ async def test_refused_pod_ends_the_session_with_the_cause(error: KubeError, rea
     assert outcome(rig) == ("errored", reason)
 
 
+async def test_api_server_that_is_away_ends_no_start(rig: Rig) -> None:
+    rig.kube.fail("create", "pods", Unreachable("no answer"))
+    rig.create()
+    await rig.settle()
+    rig.operator.sessions.tracks.begin(UID, 0).seen -= 50
+    rig.operator.touch_session(UID)
+    await rig.settle()
+    assert rig.record() is None
+    assert rig.pod() is not None
+
+
 async def test_terminating_namespace_gets_no_record_but_everything_goes(rig: Rig) -> None:
     await rig.ready()
     rig.kube.terminating.add(NAMESPACE)
@@ -292,6 +305,39 @@ async def test_terminating_namespace_gets_no_record_but_everything_goes(rig: Rig
     assert rig.session() is None
     assert rig.record() is None
     assert ("delete", "pods") in rig.writes()
+
+
+@pytest.mark.parametrize(
+    ("status", "message"), [(500, "etcdserver: request is too large"), (413, "limit is 3145728")]
+)
+async def test_metadata_that_leave_no_room_for_a_record_do_not_keep_the_session(
+    rig: Rig, status: int, message: str
+) -> None:
+    rig.create(spec={"label": "kept", "metadata": {"large": "x"}})
+    await rig.settle()
+    rig.kube.fail("create", "sessionrecords", KubeError(message, status=status))
+    await rig.kube.delete(Session.KIND, NAMESPACE, "one")
+    await rig.settle()
+    assert outcome(rig) == ("destroyed", "Deleted")
+    record = rig.record()
+    assert record is not None
+    assert record["spec"]["label"] == "kept"
+    assert "metadata" not in record["spec"]
+    assert rig.session() is None
+
+
+async def test_other_refusals_of_a_record_cost_it_nothing(rig: Rig) -> None:
+    rig.create(spec={"metadata": {"a": 1}})
+    await rig.settle()
+    rig.kube.fail("create", "sessionrecords", KubeError("etcdserver: leader changed", status=500))
+    await rig.kube.delete(Session.KIND, NAMESPACE, "one")
+    await rig.settle()
+    assert rig.record() is None
+    rig.operator.touch_session(UID)
+    await rig.settle()
+    record = rig.record()
+    assert record is not None
+    assert record["spec"]["metadata"] == {"a": 1}
 
 
 async def test_orphaned_pod_is_deleted_only_when_its_session_is_really_gone(rig: Rig) -> None:

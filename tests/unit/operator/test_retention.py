@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftstack_common.kinds import CreateRequest, Record
+from driftstack_common.kube.errors import Unreachable
 from driftstack_common.times import format_time, now
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.retention import Kept, Retention, Rules, surplus
@@ -68,3 +69,17 @@ async def test_removes_what_is_old_and_nothing_else() -> None:
     left = {(plural, name) for plural, _, name in kube.objects}
     assert left == {("sessionrecords", "age-1"), ("createrequests", "age-23")}
     assert metrics.registry.get_sample_value("driftstack_records_removed_total") == 1
+
+
+async def test_what_can_not_be_removed_stops_nothing() -> None:
+    kube, metrics = FakeKube(), Metrics()
+    for number in range(3):
+        meta = {"name": f"old-{number}", "namespace": "acct-acme", "creationTimestamp": "2026-01-01T00:00:00Z"}
+        kube.put(Record.KIND, {"metadata": meta, "spec": {}})
+    kube.fail("delete", "sessionrecords", Unreachable("no answer"))
+    retention = Retention(kube, load_settings(), metrics)
+    await retention.remove()
+    assert len(kube.all(Record.KIND)) == 1
+    assert metrics.registry.get_sample_value("driftstack_records_removed_total") == 2
+    await retention.remove()
+    assert kube.all(Record.KIND) == []

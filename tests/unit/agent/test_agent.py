@@ -1,0 +1,88 @@
+"""The agent's own bookkeeping, with a browser that is only its futures."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from driftstack_agent import agent as module
+from driftstack_agent.agent import Agent
+from driftstack_agent.browser import Browser, Target
+from driftstack_agent.page import Page
+
+
+class StuckPage:
+    """A page that was in a script, and crashes when it is asked whether it still is."""
+
+    def __init__(self) -> None:
+        self.target = cast("Target", None)
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def responsive(self) -> bool:
+        if not self.lost.done():
+            self.lost.set_result("the page's renderer crashed")
+            await asyncio.sleep(0)
+        return False
+
+    def close(self) -> None:
+        """Nothing to follow."""
+
+
+class FreshPage(StuckPage):
+    """What comes in its place."""
+
+    async def responsive(self) -> bool:
+        return True
+
+
+class BareBrowser:
+    """What the agent holds on to of a browser."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[int] = loop.create_future()
+        self.disconnected: asyncio.Future[None] = loop.create_future()
+        self.connection = SimpleNamespace(is_closed=False)
+
+    async def close_page(self, target: Target) -> None:
+        """Nothing to close."""
+
+
+async def test_a_stuck_page_that_crashes_is_replaced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Page] = []
+
+    async def open_page(browser: Browser) -> Page:
+        await asyncio.sleep(0)
+        opened.append(cast("Page", FreshPage()))
+        return opened[-1]
+
+    monkeypatch.setattr(module, "open_page", open_page)
+    agent = Agent(cast("Browser", BareBrowser()), start_seconds=1)
+    agent._follow(cast("Page", StuckPage()))
+    page = await agent._responsive_page()
+    for _ in range(5):  # whatever else was begun would run now
+        await asyncio.sleep(0)
+    assert opened == [page]
+    assert await agent._current_page() is page
+
+
+async def test_a_replacement_that_is_lost_is_replaced_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Page] = []
+
+    async def open_page(browser: Browser) -> Page:
+        opened.append(cast("Page", FreshPage()))
+        if len(opened) == 1:
+            opened[0].lost.set_result("the page's renderer crashed")
+        return opened[-1]
+
+    monkeypatch.setattr(module, "open_page", open_page)
+    agent = Agent(cast("Browser", BareBrowser()), start_seconds=1)
+    agent._follow(cast("Page", StuckPage()))
+    await agent._responsive_page()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(opened) == 2
+    assert await agent._current_page() is opened[1]
