@@ -24,7 +24,7 @@ demo: up ## Set everything up and run the main job: sessions by REST and kubectl
 	$(CLUSTER_TOOL) demo
 
 .PHONY: test
-test: check unit up contract integration e2e ## Everything: check, unit, contract, integration, e2e on the cluster of `make up`
+test: check unit up contract integration e2e test-cluster ## Everything: check, unit, contract, integration, e2e on the cluster of `make up`, a node of its own
 
 # --- the cluster ------------------------------------------------------------------------------------------------
 

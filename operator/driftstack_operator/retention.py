@@ -78,11 +78,11 @@ class Retention:
     async def run(self) -> None:
         """Remove again and again until cancelled."""
         while True:
-            await asyncio.sleep(self._interval)
             try:
                 await self.remove()
             except KubeError as error:
                 logger.warning("retention failed", error=str(error))
+            await asyncio.sleep(self._interval)
 
     async def remove(self) -> None:
         """Remove once."""

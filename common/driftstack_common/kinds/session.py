@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Literal
@@ -110,9 +111,8 @@ class Session(Resource, frozen=True, kw_only=True):
     @property
     def created_at(self) -> datetime:
         """Creation, to the millisecond when the facade made it, else to the second."""
-        stamped = self.metadata.annotations.get(ANNOTATION_CREATED_AT)
-        if stamped:
-            return parse_time(stamped)
+        with contextlib.suppress(KeyError, ValueError):  # a restored object may carry anything
+            return parse_time(self.metadata.annotations[ANNOTATION_CREATED_AT])
         if self.metadata.creation_timestamp is None:
             raise ValueError("a session that the API server has not stored yet has no creation time")
         return self.metadata.creation_timestamp

@@ -23,6 +23,8 @@ from driftstack_operator.pods.view import ANNOTATION_TOKEN_KEY
 
 USER: Final = 1000
 """uid and gid of agent and Chromium."""
+SCRATCH_LIMIT: Final = "1Gi"
+"""Most that a browser may keep on its node's disk (profile, cache), so that no page can fill it."""
 GRACE_SECONDS: Final = 5
 DEADLINE_SLACK: Final = 60
 """Seconds that the kubelet's clock stands behind the agent's own maximum duration."""
@@ -90,7 +92,7 @@ def _pod_spec(pool: PoolSpec, token: str, image_pull_policy: str) -> Body:
         },
         "containers": [_container(pool, token, image_pull_policy)],
         "volumes": [
-            {"name": "tmp", "emptyDir": {}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": SCRATCH_LIMIT}},
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": pool.shared_memory}},
         ],
         **_dns(pool.nameservers),

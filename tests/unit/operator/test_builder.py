@@ -63,7 +63,7 @@ EXPECTED: dict[str, Any] = {
             }
         ],
         "volumes": [
-            {"name": "tmp", "emptyDir": {}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
         ],
         "dnsPolicy": "None",

@@ -1,0 +1,37 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from driftstack_common.kinds import Session, from_body
+from driftstack_common.names import ANNOTATION_CREATED_AT, session_id, session_uid
+
+STORED = datetime(2026, 5, 12, 12, 0, 8, tzinfo=UTC)
+
+
+def session(**annotations: str) -> Session:
+    metadata = {"name": "s", "creationTimestamp": "2026-05-12T12:00:08Z", "annotations": annotations}
+    return from_body(Session, {"metadata": metadata, "spec": {}})
+
+
+def test_creation_is_as_exact_as_the_facade_made_it() -> None:
+    made = session(**{ANNOTATION_CREATED_AT: "2026-05-12T12:00:07.123Z"})
+    assert made.created_at == datetime(2026, 5, 12, 12, 0, 7, 123000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("stamp", ["yesterday", "", "2026-05-12T12:00:07"])
+def test_a_stamp_that_means_nothing_is_not_believed(stamp: str) -> None:
+    assert session(**{ANNOTATION_CREATED_AT: stamp}).created_at == STORED
+
+
+def test_without_a_stamp_the_api_server_knows() -> None:
+    assert session().created_at == STORED
+
+
+@pytest.mark.parametrize("text", ["", "ses_", "ses_X", "9d2f0c1e-5b7a-4f0e-8a3d-2c6b1e4f7a90", "ses_" + "A" * 36])
+def test_what_is_no_session_id(text: str) -> None:
+    assert session_uid(text) is None
+
+
+def test_session_id_and_back() -> None:
+    uid = "9d2f0c1e-5b7a-4f0e-8a3d-2c6b1e4f7a90"
+    assert session_uid(session_id(uid)) == uid
