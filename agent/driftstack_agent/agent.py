@@ -12,6 +12,7 @@ from driftstack_agent import logs, sandbox
 from driftstack_agent.addresses import own_addresses
 from driftstack_agent.browser import Browser
 from driftstack_agent.capture import Captured, capture
+from driftstack_agent.deadline import Deadline
 from driftstack_agent.errors import CdpFailure, StartError, StepError
 from driftstack_agent.lifetime import Alarm, Clocks
 from driftstack_agent.page import Page, open_page
@@ -85,6 +86,8 @@ class Agent:
             self.end(error.reason, str(error))
         except (CdpFailure, TimeoutError) as error:
             await self._start_failed(error)
+        except Exception as error:  # whatever it is: a pod that can't serve must end and say why
+            self.end(EndReason.START_FAILED, f"the start failed: {error!r}")
         else:
             self._ready.set_result(None)
             logs.info("ready", browser=self._browser.version.product)
@@ -250,7 +253,9 @@ class Agent:
         url = check_url(request.url, own_addresses(), socket.gethostname())
 
         async def work() -> Navigated:
-            return await (await self._responsive_page()).navigate(request, url)
+            deadline = Deadline(request.timeout_ms)
+            page = await _in_time(self._responsive_page(), deadline)
+            return await page.navigate(request, url, deadline)
 
         return await self._run(session, "navigate", work)
 
@@ -263,9 +268,10 @@ class Agent:
         """
 
         async def work() -> Captured:
-            page = await self._current_page()
+            deadline = Deadline(request.timeout_ms)
+            page = await _in_time(self._current_page(), deadline)
             try:
-                return await capture(page.target, request)
+                return await capture(page.target, request, deadline)
             except StepError as error:
                 if error.problem.code is ProblemCode.TIMEOUT:
                     await page.missed_deadline()
@@ -311,6 +317,14 @@ class Agent:
             if reason is EndReason.BROWSER_CRASHED:
                 raise StepError(ProblemCode.BROWSER_FAILED, self.ended.result().message)
             raise StepError(ProblemCode.ENDED, f"the session has ended: {reason}", reason=reason)
+
+
+async def _in_time(page: Awaitable[Page], deadline: Deadline) -> Page:
+    try:
+        async with asyncio.timeout(deadline.left):
+            return await page
+    except TimeoutError as error:
+        raise deadline.problem("replacing a lost page") from error
 
 
 async def _first(*futures: asyncio.Future[Any], timeout: float | None = None) -> None:

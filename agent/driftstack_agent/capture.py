@@ -45,14 +45,13 @@ class _Metrics(msgspec.Struct, rename="camel"):
     css_content_size: _Size
 
 
-async def capture(target: Target, request: Capture) -> Captured:
-    """Capture a page.
+async def capture(target: Target, request: Capture, deadline: Deadline) -> Captured:
+    """Capture a page, until the deadline.
 
     Raises:
         StepError: timeout, too-large (limit_bytes, size_bytes) or page-failed.
         CdpFailure: the page or Chromium is gone.
     """
-    deadline = Deadline(request.timeout_ms)
     try:
         data = await _take_shown(target, request, deadline)
     except CommandTimeout as error:

@@ -154,14 +154,13 @@ class Page:
         except CdpFailure as error:
             logs.info("loading not stopped", error=str(error))
 
-    async def navigate(self, request: Navigate, url: str) -> Navigated:
-        """Load a checked URL and wait as asked.
+    async def navigate(self, request: Navigate, url: str, deadline: Deadline) -> Navigated:
+        """Load a checked URL and wait as asked, until the deadline.
 
         Raises:
             StepError: invalid (only Chromium knows why), page-failed or timeout.
             CdpFailure: the page or Chromium is gone.
         """
-        deadline = Deadline(request.timeout_ms)
         try:
             await self._load(url, request.wait_until, deadline)
         except (CommandTimeout, TimeoutError) as error:

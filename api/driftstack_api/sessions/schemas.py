@@ -177,7 +177,7 @@ class NavigateResult(BaseModel):
     """Where the page went; status is the HTTP status of the main document."""
 
     url: str
-    status: int = Field(ge=100, le=599)
+    status: int = Field(ge=100, le=999)
     final_url: str
     duration_ms: int = Field(ge=0)
 

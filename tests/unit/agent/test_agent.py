@@ -11,7 +11,10 @@ import pytest
 from driftstack_agent import agent as module
 from driftstack_agent.agent import Agent
 from driftstack_agent.browser import Browser, Target
+from driftstack_agent.errors import StepError
 from driftstack_agent.page import Page
+from driftstack_common.kinds.archetype import Device, Viewport
+from driftstack_common.protocol import Capture, Claim, EndReason, Navigate, ProblemCode
 
 
 class StuckPage:
@@ -86,3 +89,33 @@ async def test_a_replacement_that_is_lost_is_replaced_too(monkeypatch: pytest.Mo
         await asyncio.sleep(0)
     assert len(opened) == 2
     assert await agent._current_page() is opened[1]
+
+
+def claimed(agent: Agent) -> Agent:
+    """Let an agent that never had a browser serve session `s`."""
+    agent._hold(Claim(session="s", device=Device(viewport=Viewport(width=800, height=600))))
+    return agent
+
+
+async def test_a_step_waits_for_a_page_no_longer_than_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def open_page(browser: Browser) -> Page:
+        await asyncio.Event().wait()  # Chromium does not answer
+        raise AssertionError
+
+    monkeypatch.setattr(module, "open_page", open_page)
+    agent = claimed(Agent(cast("Browser", BareBrowser()), start_seconds=1))
+    agent._follow(cast("Page", StuckPage()))
+    for step in (
+        agent.navigate("s", Navigate(url="http://203.0.113.10/", timeout_ms=100)),
+        agent.capture("s", Capture(kind="pdf", timeout_ms=100)),
+    ):
+        with pytest.raises(StepError) as raised:
+            await asyncio.wait_for(step, timeout=2)
+        assert raised.value.problem.code is ProblemCode.TIMEOUT
+    assert agent.activity("s").step is None, "the next step may run"
+
+
+async def test_a_start_that_fails_in_an_unforeseen_way_ends_the_agent() -> None:
+    agent = Agent(cast("Browser", BareBrowser()), start_seconds=1)  # has no `connect`: an AttributeError
+    await agent.start()
+    assert agent.ended.result().reason is EndReason.START_FAILED
