@@ -146,7 +146,8 @@ def _make_account(installation: Installation, kube: pykube.HTTPClient, spec: dic
     name = f"e2e-{secrets.token_hex(4)}"
     account = Account(kube, {"apiVersion": VERSION, "kind": "Account", "metadata": {"name": name}, "spec": spec})
     account.create()
-    eventually(lambda: _is_ready(kube, name), 30, f"account {name} ready")
+    # A new cluster looks for kinds to count twice a minute.
+    eventually(lambda: _is_ready(kube, name), 60, f"account {name} ready")
     minted = api_keys.mint()
     key = {
         "apiVersion": VERSION,
