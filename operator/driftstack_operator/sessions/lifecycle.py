@@ -216,9 +216,11 @@ class Sessions:
                 ready_at=now(),
             ),
         )
-        # The uid is a precondition: an object of the same name that came later is not this session.
-        patch = {"metadata": {"uid": session.uid}, "status": msgspec.to_builtins(status)}
+        # Preconditions: an object of the same name that came later is not this session, and when the answer to
+        # an earlier try was lost, the session may be busy by now.
         meta = session.metadata
+        known = {"uid": meta.uid, "resourceVersion": meta.resource_version}
+        patch = {"metadata": known, "status": msgspec.to_builtins(status)}
         stored = await self._kube.merge_patch(Session.KIND, meta.namespace, meta.name, patch, "status")
         self._store.sessions.apply(stored)
         self._metrics.started.labels(status.pool or "miss").inc()

@@ -56,6 +56,24 @@ async def test_from_create_to_ready_with_two_writes(rig: Rig) -> None:
     assert rig.writes() == [("create", "pods"), ("patch", "browsersessions")]
 
 
+async def test_ready_said_again_after_a_lost_answer_ends_no_step(rig: Rig) -> None:
+    rig.create()
+    await rig.settle()
+    rig.run_pod()
+    watchers, rig.kube.watchers[:] = rig.kube.watchers[:], []  # the write arrives; its answer and event do not
+    rig.kube.fail("patch", "browsersessions", Unreachable("no answer"), after=True)
+    await rig.settle()
+    rig.kube.change(Session.KIND, NAMESPACE, "one", phase="busy", step=1)  # the facade marks a step at once
+
+    rig.kube.watchers[:] = watchers
+    for _ in range(3):
+        rig.operator.queue.add(("session", UID))
+        await rig.settle()
+    session = rig.session()
+    assert session is not None
+    assert (session["status"]["phase"], session["status"]["step"]) == ("busy", 1)
+
+
 async def test_the_agent_is_asked_with_its_token_and_the_accounts_limits(rig: Rig) -> None:
     await rig.ready()
     address, token, claim = rig.agents.claimed[0]
