@@ -53,7 +53,6 @@ AGENT_PORT: Final = 8300
 KUBECTL_KEY_ID: Final = "key_00000000-0000-0000-0000-000000000000"
 """The api_key_id of sessions that were made without a key, by kubectl."""
 
-ARCHETYPE_SLUG: Final = re.compile(r"^[a-z0-9_]{3,60}$")
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 SESSION_ID: Final = re.compile(rf"^ses_({_UUID})$")
 

@@ -26,8 +26,6 @@ NODE: Final = Kind("Node", "nodes", group="", version="v1", namespaced=False)
 EVENT: Final = Kind("Event", "events", group="", version="v1")
 NAMESPACE: Final = Kind("Namespace", "namespaces", group="", version="v1", namespaced=False)
 QUOTA: Final = Kind("ResourceQuota", "resourcequotas", group="", version="v1")
-ROLE_BINDING: Final = Kind("RoleBinding", "rolebindings", group="rbac.authorization.k8s.io", version="v1")
-LEASE: Final = Kind("Lease", "leases", group="coordination.k8s.io", version="v1")
 
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
