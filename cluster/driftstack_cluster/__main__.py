@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def main() -> None:
     progress = Progress()
     try:
         # An exit code comes back as the result: nothing is raised without the stand-alone mode.
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
     except ClusterError as error:
         progress.error(str(error), error.hint)
         sys.exit(1)
@@ -88,6 +89,9 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         progress.error("interrupted", "Whatever is half done repairs itself: run the command again.")
         sys.exit(130)
+    # Python restores the default handler while it shuts down: a Ctrl-C just then would undo a success.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -166,7 +166,8 @@ def test_interrupted_anywhere_the_next_up_repairs(seconds: float) -> None:
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
-    assert process.returncode in (0, 130)
+    # A signal that comes before our own handler, or after it, ends Python itself: shells call that 130 too.
+    assert process.returncode in (0, 130, -signal.SIGINT)
 
     _up(ROOT)
 
