@@ -68,7 +68,15 @@ integration: $(STAMP) browser ## Real Chromium under the agent; the facade over 
 
 .PHONY: e2e
 e2e: $(STAMP) ## The running cluster through its three doors (`make up` first)
-	$(PYTEST) tests/e2e
+	$(PYTEST) tests/e2e --ignore=tests/e2e/chaos
+
+.PHONY: chaos-short
+chaos-short: $(STAMP) ## Faults on the running cluster, each once: killed, frozen and lost parts (minutes)
+	$(PYTEST) tests/e2e/chaos
+
+.PHONY: chaos
+chaos: $(STAMP) ## The long form: every kill point under load, long outages, a storm; ends with a report
+	CHAOS=long $(PYTEST) tests/e2e/chaos
 
 .PHONY: test-cluster
 test-cluster: $(STAMP) ## `make up`, `make down` and what breaks them, on a node of its own

@@ -15,6 +15,7 @@ import httpx2
 import pykube
 import pytest
 
+from driftstack_cluster import settings
 from driftstack_common import api_keys
 from tests.e2e.objects import BROWSERS, SYSTEM, VERSION, Account, ApiKey, eventually
 
@@ -66,7 +67,7 @@ class Tenant:
 @pytest.fixture(scope="session")
 def installation() -> Installation:
     """What `make up` described; fails with what to do when there is nothing."""
-    path = ROOT / ".driftstack" / "cluster.json"
+    path = settings.load(ROOT).output / "cluster.json"
     if not path.exists():
         pytest.fail("no cluster: run `make up` first", pytrace=False)
     told = json.loads(path.read_text())

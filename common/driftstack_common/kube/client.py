@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from copy import copy
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
 import aiohttp
@@ -42,6 +43,16 @@ def path(kind: Kind, namespace: str | None = None, name: str | None = None, subr
     return "/" + "/".join(parts)
 
 
+class Guard(Protocol):
+    """Stands before every write, named as in `create-pods` or `patch-browsersessions-status`."""
+
+    def before(self, write: str) -> None:
+        """Called right before a write is sent; what it raises is raised instead (a KubeError)."""
+
+    def after(self, write: str) -> None:
+        """Called when a write was accepted."""
+
+
 class KubeClient:
     """Requests to one API server. Make it with `connect`, and close it.
 
@@ -57,6 +68,13 @@ class KubeClient:
         self._configuration = configuration
         self._api = ApiClient(configuration)
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=5)
+        self._guard: Guard | None = None
+
+    def guarded(self, guard: Guard) -> KubeClient:
+        """Return a client with a guard on this one's connections; close this one."""
+        client = copy(self)
+        client._guard = guard
+        return client
 
     @property
     def configuration(self) -> Configuration:
@@ -98,21 +116,21 @@ class KubeClient:
 
     async def create(self, kind: Kind, namespace: str | None, body: Body) -> Body:
         """Create an object; return it as stored."""
-        return await self._request("POST", path(kind, namespace), body=body)
+        return await self._write("create", "POST", kind, namespace, body=body)
 
     async def json_patch(
         self, kind: Kind, namespace: str | None, name: str, operations: list[Body], subresource: str | None = None
     ) -> Body:
         """Apply RFC 6902 operations; a failed `test` is Invalid (422)."""
-        target = path(kind, namespace, name, subresource)
-        return await self._request("PATCH", target, body=operations, content_type=JSON_PATCH)
+        where = (kind, namespace, name, subresource)
+        return await self._write("patch", "PATCH", *where, body=operations, content_type=JSON_PATCH)
 
     async def merge_patch(
         self, kind: Kind, namespace: str | None, name: str, patch: Body, subresource: str | None = None
     ) -> Body:
         """Apply an RFC 7386 merge patch."""
-        target = path(kind, namespace, name, subresource)
-        return await self._request("PATCH", target, body=patch, content_type=MERGE_PATCH)
+        where = (kind, namespace, name, subresource)
+        return await self._write("patch", "PATCH", *where, body=patch, content_type=MERGE_PATCH)
 
     async def apply(
         self,
@@ -125,8 +143,8 @@ class KubeClient:
     ) -> Body:
         """Server-side apply as the named field manager, taking over conflicting fields."""
         query = {"fieldManager": manager, "force": "true"}
-        target = path(kind, namespace, name, subresource)
-        return await self._request("PATCH", target, body=body, query=query, content_type=APPLY_PATCH)
+        where = (kind, namespace, name, subresource)
+        return await self._write("apply", "PATCH", *where, body=body, query=query, content_type=APPLY_PATCH)
 
     async def delete(
         self,
@@ -143,7 +161,7 @@ class KubeClient:
             options["preconditions"] = {"uid": uid}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
-        return await self._request("DELETE", path(kind, namespace, name), body=options)
+        return await self._write("delete", "DELETE", kind, namespace, name, body=options)
 
     async def watch(
         self,
@@ -171,6 +189,25 @@ class KubeClient:
             raise Unreachable(f"watch of {kind.plural} broke off: {error!r}") from error
         finally:
             response.close()
+
+    async def _write(
+        self,
+        verb: str,
+        method: str,
+        kind: Kind,
+        namespace: str | None,
+        name: str | None = None,
+        subresource: str | None = None,
+        **options: Any,
+    ) -> Body:
+        target = path(kind, namespace, name, subresource)
+        if self._guard is None:
+            return await self._request(method, target, **options)
+        write = "-".join(part for part in (verb, kind.plural, subresource) if part)
+        self._guard.before(write)
+        answer = await self._request(method, target, **options)
+        self._guard.after(write)
+        return answer
 
     async def _request(
         self,

@@ -1,0 +1,52 @@
+"""Faults on the running cluster. Every test leaves the cluster as it found it, and its figures in the report."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from driftstack_cluster import settings
+from driftstack_cluster.layout import Layout
+from tests.e2e.chaos.machine import Machine
+from tests.e2e.chaos.report import Report
+from tests.e2e.conftest import ROOT, Installation
+
+_REPORT = pytest.StashKey[Report]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_REPORT] = Report()
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Report:
+    """Where each fault goes with its figures."""
+    return request.config.stash[_REPORT]
+
+
+@pytest.fixture(scope="session")
+def long() -> bool:
+    """Whether this is the long form (`make chaos`): more rounds, longer outages, every point."""
+    return os.environ.get("CHAOS") == "long"
+
+
+@pytest.fixture(scope="session")
+def machine(installation: Installation) -> Machine:
+    """The embedded node; other clusters' processes are not ours to stop."""
+    if installation.backend != "embedded":
+        pytest.skip("only the embedded node's own processes may be stopped by a test")
+    chosen = settings.load(ROOT)
+    return Machine(ROOT, Layout(chosen.instance, chosen.nodes))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    report = config.stash[_REPORT]
+    if not report.faults:
+        return
+    terminalreporter.section("chaos")
+    for line in report.lines():
+        terminalreporter.line(line)
+    path = settings.load(ROOT).output / "chaos.json"
+    report.write(path)
+    terminalreporter.line(f"written to {path.relative_to(ROOT)}")

@@ -1,0 +1,83 @@
+"""The embedded node as the one who breaks it sees it: its processes, its network, what runs in its pods."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftstack_cluster.layout import Layout
+from driftstack_cluster.processes import Supervisor
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One embedded cluster.
+
+    Attributes:
+        checkout: root of the repository that it was made from.
+        instance: its number.
+    """
+
+    checkout: Path
+    layout: Layout
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """Finds the node's processes: etcd, kube-apiserver, kube-controller-manager, kubelet, and so on."""
+        return Supervisor(self.layout.run / "processes", self.layout.logs)
+
+    def signal(self, process: str, number: signal.Signals) -> None:
+        """Send a signal to one of the node's processes."""
+        os.kill(self.supervisor.pid(process), number)
+
+    @contextlib.contextmanager
+    def frozen(self, process: str) -> Iterator[None]:
+        """Stop one of the node's processes for a while, as a machine that hangs would."""
+        self.signal(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(process, signal.SIGCONT)
+
+    def repair(self) -> None:
+        """Start what is not running, as `make up` does (seconds)."""
+        command = [self.checkout / ".venv/bin/python", "-m", "driftstack_cluster", "up", "--cluster-only"]
+        environment = {**os.environ, "INSTANCE": str(self.layout.instance), "NODES": str(self.layout.nodes)}
+        subprocess.run(command, cwd=self.checkout, env=environment, check=True, capture_output=True, timeout=300)
+
+    def inside(self, *words: str, node: int = 1) -> str:
+        """Run a command in a node's network namespace; return its output."""
+        namespace = self.layout.machines[node - 1].namespace
+        command = ["nsenter", f"--net=/run/netns/{namespace}", "--", *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+    @contextlib.contextmanager
+    def rule(self, chain: str, *words: str) -> Iterator[None]:
+        """Have an iptables rule at the head of a chain of the node's network namespace for a while."""
+        self.inside("iptables", "-w", "-I", chain, *words)
+        try:
+            yield
+        finally:
+            self.inside("iptables", "-w", "-D", chain, *words)
+
+    @staticmethod
+    def pids(pod_uid: str) -> list[int]:
+        """Return the host's ids of a pod's processes, oldest first; the pause container is left out."""
+        found = [
+            (int(path.name), (path / "cmdline").read_bytes())
+            for path in Path("/proc").iterdir()
+            if path.name.isdigit() and _belongs(path, pod_uid)
+        ]
+        return [pid for pid, command in sorted(found) if not command.startswith(b"/pause")]
+
+
+def _belongs(process: Path, pod_uid: str) -> bool:
+    try:
+        return pod_uid in (process / "cgroup").read_text()
+    except OSError:  # it has just ended
+        return False
