@@ -17,7 +17,8 @@ from driftstack_common.agent_token import KeyRing
 from driftstack_common.kinds import Session
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.logging import get_logger
-from driftstack_operator.accounts.reconcile import WRONG_FOR, Accounts
+from driftstack_operator.accounts.quotas import WRONG_FOR
+from driftstack_operator.accounts.reconcile import Accounts
 from driftstack_operator.events import Recorder
 from driftstack_operator.health import Health
 from driftstack_operator.intake import Intake

@@ -15,6 +15,7 @@ import pytest
 
 from driftstack_api.settings import load_settings as load_facade_settings
 from driftstack_common import names
+from driftstack_operator import uninstall
 from driftstack_operator.settings import DEFAULT_TIERS
 from driftstack_operator.settings import load_settings as load_operator_settings
 from tests.contract.conftest import Manifest, Render
@@ -94,12 +95,13 @@ def test_before_1_31_nothing_is_installed(run_helm: Callable[..., subprocess.Com
 
 def deployment(manifests: list[Manifest], component: str) -> dict[str, Any]:
     """Return the pod template's spec of a component."""
-    (found,) = (m for m in manifests if m["kind"] == "Deployment" and m["metadata"]["name"].endswith(component))
+    workloads = [m for m in manifests if m["kind"] in ("Deployment", "Job")]
+    (found,) = (m for m in workloads if m["metadata"]["name"].endswith(component))
     spec: dict[str, Any] = found["spec"]["template"]["spec"]
     return spec
 
 
-@pytest.mark.parametrize("component", ["operator", "facade"])
+@pytest.mark.parametrize("component", ["operator", "facade", "uninstall"])
 def test_pods_meet_pod_security_restricted(render: Render, component: str) -> None:
     pod = deployment(render("minimal-values.yaml"), component)
     (container,) = pod["containers"]
@@ -112,7 +114,8 @@ def test_pods_meet_pod_security_restricted(render: Render, component: str) -> No
     }
     assert pod["enableServiceLinks"] is False
     assert container["resources"]["limits"]["memory"]
-    assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
+    probes = {"startupProbe", "livenessProbe", "readinessProbe"} & container.keys()
+    assert len(probes) == (0 if component == "uninstall" else 3)
 
 
 def environment(monkeypatch: pytest.MonkeyPatch, pod: dict[str, Any]) -> None:
@@ -143,6 +146,16 @@ def test_facade_accepts_its_settings(render: Render, monkeypatch: pytest.MonkeyP
     assert load_facade_settings().system_namespace == "driftstack-system"
 
 
+@pytest.mark.parametrize("values", VALUES_FILES)
+def test_uninstall_hook_accepts_its_settings(render: Render, monkeypatch: pytest.MonkeyPatch, values: str) -> None:
+    environment(monkeypatch, deployment(render(values), "uninstall"))
+    settings = uninstall.Settings()
+    if values == "minimal-values.yaml":
+        assert settings.model_dump() == {**settings.model_dump(), "seconds": 120, "log_level": "info"}
+    if values == "full-values.yaml":
+        assert (settings.browser_namespace, settings.seconds) == ("browsers-elsewhere", 30)
+
+
 def test_budget_comes_with_the_second_facade(render: Render) -> None:
     def budgets(*options: str) -> list[Manifest]:
         return [m for m in render("minimal-values.yaml", *options) if m["kind"] == "PodDisruptionBudget"]
@@ -171,7 +184,11 @@ def test_policies_use_the_words_of_the_code(render: Render) -> None:
     manifests = render("minimal-values.yaml")
     words = {
         "driftstack-session-finalizer": [names.FINALIZER],
-        "driftstack-session-finalizer-kept": [names.FINALIZER, "driftstack-system:driftstack-operator"],
+        "driftstack-session-finalizer-kept": [
+            names.FINALIZER,
+            "driftstack-system:driftstack-operator",
+            "driftstack-system:driftstack-uninstall",
+        ],
         "driftstack-session-annotations": [
             names.ANNOTATION_CREATED_AT,
             names.ANNOTATION_API_KEY_ID,
@@ -179,7 +196,11 @@ def test_policies_use_the_words_of_the_code(render: Render) -> None:
         ],
         "driftstack-account-namespace": [names.LABEL_ACCOUNT],
         "driftstack-account-label": [names.LABEL_ACCOUNT, "driftstack-system:driftstack-operator"],
-        "driftstack-operator-namespaces": [names.ACCOUNT_NAMESPACE_PREFIX],
+        "driftstack-operator-namespaces": [
+            names.ACCOUNT_NAMESPACE_PREFIX,
+            "driftstack-system:driftstack-operator",
+            "driftstack-system:driftstack-uninstall",
+        ],
     }
     for name, expected in words.items():
         text = policy(manifests, name)

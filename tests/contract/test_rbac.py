@@ -15,9 +15,11 @@ from driftstack_common.kube import client
 from tests.contract.conftest import Manifest, Render
 from tests.contract.crds import ROOT
 
+HOOK: Final = ROOT / "operator" / "driftstack_operator" / "uninstall.py"
 SOURCES: Final = {
-    "operator": ROOT / "operator" / "driftstack_operator",
-    "facade": ROOT / "api" / "driftstack_api",
+    "operator": sorted(set((ROOT / "operator" / "driftstack_operator").rglob("*.py")) - {HOOK}),
+    "facade": sorted((ROOT / "api" / "driftstack_api").rglob("*.py")),
+    "uninstall": [HOOK],
 }
 
 VERBS: Final = {
@@ -48,13 +50,17 @@ def known_kinds() -> dict[str, Kind]:
     return ours | {name: value for name, value in vars(client).items() if isinstance(value, Kind)}
 
 
+def _name(manifest: Manifest) -> str:
+    return str(manifest["metadata"]["name"])
+
+
 def _is_model(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, Resource) and value is not Resource
 
 
-def calls(folder: Path) -> Iterator[tuple[str, Grant]]:
+def calls(sources: list[Path]) -> Iterator[tuple[str, Grant]]:
     """Yield what each call needs whose kind is written at the call, with the place of the call."""
-    for path in sorted(folder.rglob("*.py")):
+    for path in sources:
         for node in ast.walk(ast.parse(path.read_text())):
             found = needs(node) if isinstance(node, ast.Call) else handled(node)
             for grant in found:
@@ -69,7 +75,8 @@ def needs(call: ast.Call) -> Iterator[Grant]:
     if name not in VERBS or not found:
         return
     kind = found[0]
-    resource = f"{kind.plural}/status" if any(is_text(a, "status") for a in arguments) else kind.plural
+    below = next((f"/{text}" for text in ("status", "scale") if any(is_text(a, text) for a in arguments)), "")
+    resource = f"{kind.plural}{below}"
     for verb in sorted(VERBS[name]):
         yield kind.group, resource, verb
 
@@ -102,22 +109,23 @@ def grants(manifests: list[Manifest], component: str) -> set[Grant]:
     return {(g, s, v) for r in rules for g in r["apiGroups"] for s in r["resources"] for v in r["verbs"]}
 
 
-@pytest.mark.parametrize("component", ["operator", "facade"])
+@pytest.mark.parametrize("component", SOURCES)
 def test_every_call_is_allowed(render: Render, component: str) -> None:
     made = list(calls(SOURCES[component]))
-    assert {grant[2] for _, grant in made} >= {"get", "list", "watch", "create", "patch", "delete"}
+    verbs = {"get", "list", "patch", "delete"} | (set() if component == "uninstall" else {"watch", "create"})
+    assert {grant[2] for _, grant in made} == verbs
     allowed = grants(render("minimal-values.yaml"), component)
     missing = [f"{place}: {grant[2]} {grant[1]}" for place, grant in made if grant not in allowed]
     assert not missing, "\n".join(missing)
 
 
-@pytest.mark.parametrize("component", ["operator", "facade"])
+@pytest.mark.parametrize("component", SOURCES)
 def test_nothing_is_granted_that_no_call_needs(render: Render, component: str) -> None:
     made = {grant for _, grant in calls(SOURCES[component])}
     assert grants(render("minimal-values.yaml"), component) - made == set()
 
 
-@pytest.mark.parametrize("component", ["operator", "facade"])
+@pytest.mark.parametrize("component", SOURCES)
 def test_nothing_is_granted_wholesale(render: Render, component: str) -> None:
     for group, resource, verb in grants(render("minimal-values.yaml"), component):
         assert "*" not in (group, resource, verb)
@@ -132,4 +140,26 @@ def test_facade_has_no_rights_outside_our_own_kinds(render: Render) -> None:
 def test_pods_are_the_operators_in_one_namespace_only(render: Render) -> None:
     manifests = render("full-values.yaml")
     with_pods = [m for m in manifests if any("pods" in rule["resources"] for rule in m.get("rules", []))]
-    assert [(m["kind"], m["metadata"]["namespace"]) for m in with_pods] == [("Role", "browsers-elsewhere")]
+    found = {(m["metadata"]["name"], m["kind"], m["metadata"]["namespace"]) for m in with_pods}
+    assert found == {
+        ("driftstack-operator", "Role", "browsers-elsewhere"),
+        ("driftstack-uninstall", "Role", "browsers-elsewhere"),
+        ("driftstack-uninstall", "Role", "driftstack-system"),
+    }
+
+
+def test_nobody_has_the_hooks_rights_before_it_runs(render: Render) -> None:
+    (account,) = (
+        m
+        for m in render("minimal-values.yaml")
+        if m["kind"] == "ServiceAccount" and m["metadata"]["name"] == "driftstack-uninstall"
+    )
+    assert account["metadata"]["annotations"]["helm.sh/hook"] == "pre-delete"
+
+
+def test_hook_scales_our_own_deployments_only(render: Render) -> None:
+    manifests = render("minimal-values.yaml")
+    rules = [rule for m in manifests for rule in m.get("rules", []) if "deployments/scale" in rule["resources"]]
+    assert [rule["resourceNames"] for rule in rules] == [
+        [m["metadata"]["name"] for m in sorted(manifests, key=_name) if m["kind"] == "Deployment"][::-1]
+    ]

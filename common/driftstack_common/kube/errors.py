@@ -3,6 +3,7 @@
 KubeError                 anything below, with status, reason and message
  ├─ Unreachable           no answer: refused, timed out, broken off
  ├─ NotFound              404
+ │   └─ KindGone          the kind itself is not served: its CRD is missing, or being deleted
  ├─ AlreadyExists         409 on create
  ├─ Conflict              409 on a write whose precondition no longer holds
  ├─ QuotaExceeded         403 from a ResourceQuota
@@ -57,7 +58,11 @@ class Unreachable(KubeError):
 
 
 class NotFound(KubeError):
-    """The object, or its kind, does not exist."""
+    """The object, or its namespace, does not exist."""
+
+
+class KindGone(NotFound):
+    """The API server doesn't serve this kind (404), or takes no new objects of it (405 while its CRD goes)."""
 
 
 class AlreadyExists(KubeError):
@@ -107,6 +112,8 @@ def _kind(status: int, reason: str, message: str, details: dict[str, Any]) -> ty
         return _forbidden(message, details)
     if status == 409:
         return AlreadyExists if reason == "AlreadyExists" else Conflict
+    if status == 405 or (status == 404 and reason != "NotFound"):  # of a path, it answers `404 page not found`
+        return KindGone
     return {400: Invalid, 404: NotFound, 410: Expired, 422: Invalid}.get(status, KubeError)
 
 

@@ -11,6 +11,10 @@ from driftstack_common.names import LABEL_ACCOUNT
 POD_SECURITY: Final = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
 
 
+PART: Final = {"app.kubernetes.io/part-of": "driftstack"}
+"""As on everything of ours, so that one command can remove it all."""
+
+
 class NamespaceState(Enum):
     """What a namespace of that name is."""
 
@@ -25,8 +29,19 @@ def build_namespace(account: str, namespace: str) -> Body:
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
-        "metadata": {"name": namespace, "labels": {LABEL_ACCOUNT: account, **POD_SECURITY}},
+        "metadata": {"name": namespace, "labels": {LABEL_ACCOUNT: account, **PART, **POD_SECURITY}},
     }
+
+
+def held_by(body: Body | None) -> str:
+    """Return what keeps a terminating namespace, in the API server's own words; empty when it doesn't say."""
+    conditions = ((body or {}).get("status") or {}).get("conditions") or []
+    return "; ".join(c.get("message", "") for c in conditions if c.get("status") == "True" and _tells(c["type"]))
+
+
+def _tells(condition: str) -> bool:
+    # NamespaceContentRemaining, NamespaceFinalizersRemaining, and the failures of discovery and deletion.
+    return condition.endswith(("Remaining", "Failure"))
 
 
 def state_of(body: Body | None, account: str) -> NamespaceState:

@@ -1,8 +1,9 @@
 """The ResourceQuota that is an account's concurrency limit: its manifest, its state, and when to shake it. Pure.
 
-Two traps of the quota controller are healed by a change of `spec.hard`, which makes it compute anew:
-a quota made before the controller knows our kind stays "status unknown" for minutes, and a create that is refused
-as AlreadyExists is charged for good. The change is to a key that limits nothing anybody uses.
+Three traps of the quota controller are healed by a change of `spec.hard`, which makes it compute anew: a quota made
+before the controller knows our kind stays "status unknown" for minutes, a create that is refused as AlreadyExists
+is charged for good, and a count computed from a stale cache stays too low until something is deleted. The change is
+to a key that limits nothing anybody uses.
 """
 
 from __future__ import annotations
@@ -64,9 +65,9 @@ def in_force(quota: QuotaView | None, cap: int) -> bool:
     return quota is not None and quota.limit == cap and quota.used is not None
 
 
-def overcharged(quota: QuotaView | None, live: int) -> bool:
-    """Whether more sessions are charged than there are."""
-    return quota is not None and quota.used is not None and quota.used > live
+def miscounted(quota: QuotaView | None, live: int) -> bool:
+    """Whether more sessions are charged than there are, or fewer."""
+    return quota is not None and quota.used is not None and quota.used != live
 
 
 def _number(text: str | None) -> int | None:

@@ -5,27 +5,26 @@ An account is Ready only when the API server enforces its quota: before that, cr
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
-import msgspec
-
-from driftstack_common.kinds import Account, Condition, Session
-from driftstack_common.kube.client import NAMESPACE, QUOTA, Body, KubeClient
-from driftstack_common.kube.errors import AlreadyExists, Conflict, NotFound
+from driftstack_common.kinds import Account
+from driftstack_common.kube.client import NAMESPACE, Body, KubeClient
+from driftstack_common.kube.errors import AlreadyExists, NotFound
 from driftstack_common.logging import get_logger
-from driftstack_common.names import ACCOUNT_FINALIZER, ANNOTATION_ID, QUOTA_NAME
-from driftstack_common.times import format_time, now
-from driftstack_operator.accounts.namespace import NamespaceState, build_namespace, state_of
-from driftstack_operator.accounts.quota import QuotaView, build_quota, in_force, next_shake, overcharged
+from driftstack_common.names import ACCOUNT_FINALIZER, ANNOTATION_ID
+from driftstack_common.times import now
+from driftstack_operator.accounts import conditions
+from driftstack_operator.accounts.conditions import Ready
+from driftstack_operator.accounts.namespace import NamespaceState, build_namespace, held_by, state_of
+from driftstack_operator.accounts.patience import Patience
+from driftstack_operator.accounts.quotas import Quotas
+from driftstack_operator.accounts.removal import Removal
 from driftstack_operator.policy import cap_of
 from driftstack_operator.settings import Settings
 from driftstack_operator.store import Store
 
-FIELD_MANAGER: Final = "driftstack-operator"
-WRONG_FOR: Final = 2.0
-"""Seconds that a quota may lag behind before it is shaken."""
-LOOK_AGAIN: Final = 0.5
+TELL_AFTER: Final = 5.0
+"""Seconds that a removal may take before the account's condition says what it waits for."""
 
 logger = get_logger(__name__)
 
@@ -43,51 +42,42 @@ class Accounts:
         self._kube = kube
         self._store = store
         self._settings = settings
-        self._wrong_since: dict[str, float] = {}
+        self.quotas = Quotas(kube, store)
+        self.patience = Patience()
+        self._removal = Removal(kube, store, self.quotas)
 
     async def reconcile(self, name: str) -> float | None:
         """Do all that can be done for the account now; return when to look again, seconds."""
         account = self._store.accounts.get("", name)
         if account is None:
-            self._wrong_since.pop(name, None)
+            self._forget(name)
             return None
         if account.metadata.deletion_timestamp is not None:
             return await self._remove(account)
         account = await self._hold(account)
-        state = await self._ensure_namespace(account)
-        if state is not NamespaceState.OURS:
-            return await self._not_ready(account, state)
-        cap = cap_of(account, self._settings.tiers)
-        await self._ensure_quota(account, cap)
-        if not in_force(self._quota(account), cap):
-            await self._report(account, "False", "QuotaNotInForce", "the API server does not count sessions yet")
-            return await self.check_quota(name) or LOOK_AGAIN
-        await self._report(account, "True", "QuotaInForce", "sessions can be created", limit=cap)
-        return await self.check_quota(name)
+        state, body = await self._ensure_namespace(account)
+        if state is NamespaceState.TERMINATING:
+            return await self._wait_for_namespace(account, body)
+        self.patience.forget(name)
+        if state is NamespaceState.FOREIGN:
+            await self._report(account, conditions.namespace_taken(account.namespace))
+            return None
+        return await self._tend(account)
 
     async def check_quota(self, name: str) -> float | None:
-        """Shake the account's quota when it has been wrong for long; return when to look again, seconds."""
+        """Judge the quota of an account, which has its namespace; return when to look again, seconds."""
         account = self._store.accounts.get("", name)
-        if account is None or not self._is_wrong(account):
-            self._wrong_since.pop(name, None)
+        if account is None or account.metadata.deletion_timestamp is not None:
+            self.quotas.forget(name)
             return None
-        since = self._wrong_since.setdefault(name, time.monotonic())
-        left = WRONG_FOR - (time.monotonic() - since)
-        if left > 0:
-            return left
-        del self._wrong_since[name]
-        quota = self._quota(account)
-        if quota is not None:
-            logger.info("quota shaken", account=name, used=quota.used, limit=quota.limit)
-            await self._apply_quota(account, cap_of(account, self._settings.tiers), next_shake(quota))
-        return WRONG_FOR
+        return await self._tend(account) if account.ready else await self.reconcile(name)
 
-    def _is_wrong(self, account: Account) -> bool:
-        quota = self._quota(account)
-        live = len(self._store.sessions.group(account.namespace))
-        if account.metadata.deletion_timestamp is not None or quota is None:
-            return False
-        return overcharged(quota, live) or not in_force(quota, cap_of(account, self._settings.tiers))
+    async def _tend(self, account: Account) -> float | None:
+        cap = cap_of(account, self._settings.tiers)
+        ready, again = await self.quotas.tend(account, cap)
+        if ready is not None:
+            await self._report(account, ready)
+        return again
 
     async def _hold(self, account: Account) -> Account:
         """Add the finalizer, and write the public id down so that a restored backup keeps it."""
@@ -102,120 +92,55 @@ class Accounts:
         body = {"metadata": {**patch, "uid": meta.uid, "resourceVersion": meta.resource_version}}
         return self._take(await self._kube.merge_patch(Account.KIND, None, meta.name, body)) or account
 
-    async def _ensure_namespace(self, account: Account) -> NamespaceState:
-        state = await self._namespace_state(account)
-        if state is not NamespaceState.MISSING:
-            return state
-        try:
-            await self._kube.create(NAMESPACE, None, build_namespace(account.metadata.name, account.namespace))
-        except AlreadyExists:
-            return await self._namespace_state(account)
-        logger.info("namespace created", account=account.metadata.name, namespace=account.namespace)
-        return NamespaceState.OURS
+    async def _ensure_namespace(self, account: Account) -> tuple[NamespaceState, Body | None]:
+        name = account.metadata.name
+        body = await self._namespace(account)
+        if body is None:
+            try:
+                await self._kube.create(NAMESPACE, None, build_namespace(name, account.namespace))
+            except AlreadyExists:
+                body = await self._namespace(account)
+            else:
+                logger.info("namespace created", account=name, namespace=account.namespace)
+                return NamespaceState.OURS, None
+        return state_of(body, name), body
 
-    async def _namespace_state(self, account: Account) -> NamespaceState:
+    async def _namespace(self, account: Account) -> Body | None:
         try:
-            body: Body | None = await self._kube.get(NAMESPACE, None, account.namespace)
+            return await self._kube.get(NAMESPACE, None, account.namespace)
         except NotFound:
-            body = None
-        return state_of(body, account.metadata.name)
+            return None
 
-    async def _not_ready(self, account: Account, state: NamespaceState) -> float | None:
-        if state is NamespaceState.TERMINATING:
-            await self._report(account, "False", "NamespaceTerminating", f"{account.namespace} is being deleted")
-            return LOOK_AGAIN
-        # Labelling it is no way out: only the operator may set our label.
-        message = f"namespace {account.namespace} belongs to somebody else: delete it, or choose another name"
-        await self._report(account, "False", "NamespaceTaken", message)
-        return None
-
-    def _quota(self, account: Account) -> QuotaView | None:
-        return self._store.quotas.get(account.namespace, QUOTA_NAME)
-
-    async def _ensure_quota(self, account: Account, cap: int) -> None:
-        quota = self._quota(account)
-        if quota is None:
-            await self._apply_quota(account, cap, None)
-        elif quota.spec_limit != cap:
-            await self._apply_quota(account, cap, quota.shaken)
-
-    async def _apply_quota(self, account: Account, cap: int, shaken: int | None) -> None:
-        name, namespace = account.metadata.name, account.namespace
-        body = build_quota(name, namespace, cap) if shaken is None else build_quota(name, namespace, cap, shaken)
-        self._store.quotas.apply(await self._kube.apply(QUOTA, namespace, QUOTA_NAME, body, FIELD_MANAGER))
-
-    async def _report(
-        self, account: Account, ready: str, reason: str, message: str, limit: int | None = None
-    ) -> None:
-        """Write the status if it says anything new."""
-        status, generation = account.status, account.metadata.generation
-        old = next((c for c in status.conditions if c.type == "Ready"), None)
-        same = old is not None and (old.status, old.reason, old.observed_generation) == (ready, reason, generation)
-        if same and status.limit == limit and status.namespace == account.namespace:
-            return
-        changed = old is None or old.status != ready
-        condition = Condition(
-            type="Ready",
-            status=ready,
-            reason=reason,
-            message=message,
-            last_transition_time=format_time(now()) if old is None or changed else old.last_transition_time,
-            observed_generation=generation,
-        )
-        patch = {
-            "metadata": {"uid": account.metadata.uid},
-            "status": {
-                "namespace": account.namespace,
-                "limit": limit,
-                "observedGeneration": generation,
-                "conditions": [msgspec.to_builtins(condition)],
-            },
-        }
-        self._take(await self._kube.merge_patch(Account.KIND, None, account.metadata.name, patch, "status"))
-
-    # -- removal
+    async def _wait_for_namespace(self, account: Account, body: Body | None) -> float:
+        """Somebody deleted the account's namespace; say so, and make it anew when it has gone."""
+        name = account.metadata.name
+        held = held_by(body) if self.patience.waited(name) >= TELL_AFTER else ""
+        await self._report(account, conditions.namespace_goes(account.namespace, held))
+        return self.patience.again(name)
 
     async def _remove(self, account: Account) -> float | None:
-        """End the account's sessions, then remove its namespace, then let the account go."""
+        name = account.metadata.name
         if ACCOUNT_FINALIZER not in account.metadata.finalizers:
             return None
-        state = await self._namespace_state(account)
-        if state is NamespaceState.OURS:
-            await self._ensure_quota(account, 0)
-            if await self._end_sessions(account):
-                return LOOK_AGAIN
-            await self._kube.delete(NAMESPACE, None, account.namespace)
-            logger.info("namespace deleted", account=account.metadata.name, namespace=account.namespace)
-        if state in (NamespaceState.OURS, NamespaceState.TERMINATING):
-            return LOOK_AGAIN
-        await self._release(account)
-        return None
+        held = await self._removal.advance(account, await self._namespace(account))
+        if held is None:
+            self._forget(name)
+            return None
+        if self.patience.waited(name) >= TELL_AFTER:
+            await self._report(account, conditions.leaving(held))
+        return self.patience.again(name)
 
-    async def _end_sessions(self, account: Account) -> int:
-        """Delete the sessions that are left, by the API server's own account; return how many there are."""
-        listing = await self._kube.list_objects(Session.KIND, account.namespace)
-        items = listing.get("items") or []
-        for item in items:
-            meta = item["metadata"]
-            if "deletionTimestamp" in meta:
-                continue
-            try:
-                await self._kube.delete(Session.KIND, account.namespace, meta["name"], uid=meta["uid"])
-            except (NotFound, Conflict):  # it is gone already
-                continue
-        return len(items)
-
-    async def _release(self, account: Account) -> None:
-        meta = account.metadata
-        rest = [finalizer for finalizer in meta.finalizers if finalizer != ACCOUNT_FINALIZER]
-        body = {"metadata": {"finalizers": rest, "uid": meta.uid, "resourceVersion": meta.resource_version}}
-        try:
-            await self._kube.merge_patch(Account.KIND, None, meta.name, body)
-        except NotFound:
+    async def _report(self, account: Account, ready: Ready) -> None:
+        """Write the status if it says anything new."""
+        status = conditions.status_of(account, ready, now())
+        if status is None:
             return
-        except Conflict:
-            self._take(await self._kube.get(Account.KIND, None, meta.name))
-            raise
+        body = {"metadata": {"uid": account.metadata.uid}, "status": status}
+        self._take(await self._kube.merge_patch(Account.KIND, None, account.metadata.name, body, "status"))
+
+    def _forget(self, name: str) -> None:
+        self.patience.forget(name)
+        self.quotas.forget(name)
 
     def _take(self, body: Body) -> Account | None:
         return self._store.accounts.apply(body)

@@ -21,6 +21,7 @@ from tests.e2e.objects import BROWSERS, BrowserSession, session
 
 SESSION_REF = "driftstack.dev/session-ref"
 _QUOTA = "driftstack-sessions"
+_CHANCE = random.SystemRandom()
 _CHARGED = "count/browsersessions.driftstack.dev"
 
 
@@ -73,7 +74,7 @@ class Browsers:
                 if stop.is_set() and event["object"]["metadata"]["name"] == marker:
                     return
 
-        marker = f"storm-over-{random.randrange(16**8):08x}"
+        marker = f"storm-over-{_CHANCE.randrange(16**8):08x}"
         thread = threading.Thread(target=follow, name="browsers")
         thread.start()
         try:
@@ -149,9 +150,7 @@ class Storm:
 
     def _by_rest(self, until: float) -> None:
         headers = {"Authorization": f"Bearer {self._tenant.key}"}
-        with httpx2.Client(
-            base_url=self._installation.url, headers=headers, timeout=60, trust_env=False
-        ) as api:
+        with httpx2.Client(base_url=self._installation.url, headers=headers, timeout=60, trust_env=False) as api:
             freed: float | None = None
             while time.monotonic() < until:
                 made = self._post(api, until)
@@ -159,7 +158,7 @@ class Storm:
                     continue
                 if freed is not None:
                     self.tally.again.append(time.monotonic() - freed)
-                time.sleep(random.uniform(0, 1.5))
+                time.sleep(_CHANCE.uniform(0, 1.5))
                 freed = self._end(api, made)
 
     def _post(self, api: httpx2.Client, until: float) -> str | None:
@@ -197,7 +196,7 @@ class Storm:
             made = BrowserSession(kube, session(self._tenant.namespace, f"{id(kube):x}-{number}"))
             if self._try("created", made.create):
                 self.tally.made.add(made.uid)
-                time.sleep(random.uniform(0, 1.5))
+                time.sleep(_CHANCE.uniform(0, 1.5))
                 self._try("deleted", made.delete)
             else:
                 time.sleep(0.1)

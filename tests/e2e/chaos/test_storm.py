@@ -26,9 +26,7 @@ CAP = 8
 QUOTA = "driftstack-sessions"
 
 
-def test_refused_names_are_not_charged_for_long(
-    account: Tenant, kube: pykube.HTTPClient, report: Report
-) -> None:
+def test_refused_names_are_not_charged_for_long(account: Tenant, kube: pykube.HTTPClient, report: Report) -> None:
     apply_session(kube, account.namespace, "only")
     for _ in range(4):
         with pytest.raises(pykube.exceptions.HTTPError, match="already exists"):
@@ -42,9 +40,7 @@ def test_refused_names_are_not_charged_for_long(
 
 
 @pytest.mark.parametrize("wrong", [CAP - 1, 0])
-def test_a_stale_count_is_made_anew(
-    account: Tenant, kube: pykube.HTTPClient, report: Report, wrong: int
-) -> None:
+def test_a_stale_count_is_made_anew(account: Tenant, kube: pykube.HTTPClient, report: Report, wrong: int) -> None:
     """What a recompute from a stale cache leaves behind, too many and too few, written by hand."""
     for name in ("first", "second"):
         apply_session(kube, account.namespace, name)
@@ -77,7 +73,8 @@ def test_storm_at_both_doors(
     records = {record.name: record.spec for record in SessionRecord.objects(kube, namespace=account.namespace)}
     lost = tally.made - set(records)
     print(f"\nREST {dict(tally.rest)}, kubectl {dict(tally.kubectl)}, sessions {len(tally.made)}")
-    print(f"browsers: {browsers.seen} started, most at once {browsers.most}, ending ones too {browsers.most_with_ending}")
+    most = f"most at once {browsers.most}, with those that were ending {browsers.most_with_ending}"
+    print(f"browsers: {browsers.seen} started, {most}")
     print(f"ended {dict(Counter(spec['reason'] for spec in records.values()))}")
     print(f"DELETE answered, then create answered, in the storm: {_spread(tally.again)}")
     report.add("storm of creates and deletes", took, lost=len(lost))

@@ -9,6 +9,7 @@ import pytest
 from driftstack_common.kinds import Account, Session
 from driftstack_common.kube.client import NAMESPACE as NAMESPACES
 from driftstack_common.kube.client import QUOTA
+from driftstack_common.kube.errors import KindGone
 from driftstack_common.names import ACCOUNT_FINALIZER, QUOTA_NAME, SESSION_QUOTA
 from driftstack_operator.accounts.quota import SHAKEN
 from tests.unit.operator.builders import ACCOUNT, NAMESPACE, UID, Body
@@ -46,6 +47,7 @@ async def test_new_account_is_made_ready(rig: Rig) -> None:
     namespace = rig.kube.objects[(NAMESPACES.plural, "", "acct-new")]
     assert namespace["metadata"]["labels"] == {
         "driftstack.dev/account": "new",
+        "app.kubernetes.io/part-of": "driftstack",
         "pod-security.kubernetes.io/enforce": "restricted",
         "pod-security.kubernetes.io/audit": "restricted",
         "pod-security.kubernetes.io/warn": "restricted",
@@ -65,11 +67,34 @@ async def test_ready_account_is_not_written_again(rig: Rig) -> None:
     assert rig.kube.calls == []
 
 
-async def test_not_ready_before_sessions_are_counted(rig: Rig) -> None:
+def wait(rig: Rig, seconds: float) -> None:
+    """Let so much time pass for all that waits."""
+    accounts = rig.operator.accounts
+    for wrong in accounts.quotas._wrong.values():
+        wrong.due -= seconds
+    accounts.patience._since = {name: since - seconds for name, since in accounts.patience._since.items()}
+
+
+async def test_not_ready_while_sessions_are_not_counted(rig: Rig) -> None:
     rig.kube.change(QUOTA, NAMESPACE, QUOTA_NAME, used={})
-    rig.operator.touch_account(ACCOUNT)
+    await rig.settle()
+    assert ready(rig) == ("True", "QuotaInForce"), "a cap that changes needs a moment"
+    wait(rig, 3)
+    rig.operator.touch_quota(ACCOUNT)
     await rig.settle()
     assert ready(rig) == ("False", "QuotaNotInForce")
+
+
+async def test_quota_that_never_counts_is_asked_ever_more_seldom(rig: Rig) -> None:
+    rig.kube.change(QUOTA, NAMESPACE, QUOTA_NAME, used={})
+    delays = []
+    for _ in range(7):
+        await rig.settle()
+        wait(rig, 60)
+        delays.append(await rig.operator.accounts.check_quota(ACCOUNT))
+    assert [round(delay or 0) for delay in delays] == [4, 8, 16, 30, 30, 30, 30]
+    (condition,) = account(rig)["status"]["conditions"]
+    assert "kube-controller-manager" in condition["message"]
 
 
 async def test_cap_follows_the_account(rig: Rig) -> None:
@@ -88,12 +113,14 @@ async def test_suspended_account_may_have_no_session(rig: Rig) -> None:
     assert quota(rig)["spec"]["hard"][SESSION_QUOTA] == "0"
 
 
-async def test_overcharged_quota_is_shaken_after_a_while_and_only_then(rig: Rig) -> None:
+@pytest.mark.parametrize("used", ["5", "0"])
+async def test_miscounting_quota_is_shaken_after_a_while_and_only_then(rig: Rig, used: str) -> None:
     before = quota(rig)["spec"]["hard"]
-    rig.kube.change(QUOTA, NAMESPACE, QUOTA_NAME, used={SESSION_QUOTA: "5"})
+    rig.create()
+    rig.kube.change(QUOTA, NAMESPACE, QUOTA_NAME, used={SESSION_QUOTA: used})
     await rig.settle()
     assert quota(rig)["spec"]["hard"] == before
-    rig.operator.accounts._wrong_since[ACCOUNT] -= 3
+    wait(rig, 3)
     rig.operator.touch_quota(ACCOUNT)
     await rig.settle()
     after = quota(rig)["spec"]["hard"]
@@ -106,7 +133,23 @@ async def test_charge_that_was_right_again_is_forgotten(rig: Rig) -> None:
     await rig.settle()
     rig.kube.change(QUOTA, NAMESPACE, QUOTA_NAME, used={SESSION_QUOTA: "0"})
     await rig.settle()
-    assert rig.operator.accounts._wrong_since == {}
+    wait(rig, 3)
+    rig.operator.touch_quota(ACCOUNT)
+    rig.kube.calls.clear()
+    await rig.settle()
+    assert rig.kube.calls == []
+
+
+async def test_count_that_stays_wrong_is_told(rig: Rig) -> None:
+    rig.kube.change(QUOTA, NAMESPACE, QUOTA_NAME, used={SESSION_QUOTA: "5"})
+    for _ in range(4):
+        await rig.settle()
+        wait(rig, 60)
+        rig.operator.touch_quota(ACCOUNT)
+    assert ready(rig) == ("True", "QuotaMiscounted")
+    rig.kube.change(QUOTA, NAMESPACE, QUOTA_NAME, used={SESSION_QUOTA: "0"})
+    await rig.settle()
+    assert ready(rig) == ("True", "QuotaInForce")
 
 
 async def test_foreign_namespace_is_left_alone(rig: Rig) -> None:
@@ -150,3 +193,56 @@ async def test_namespace_that_was_deleted_is_made_again(rig: Rig) -> None:
     rig.operator.touch_account(ACCOUNT)
     await rig.settle()
     assert ready(rig) == ("True", "QuotaInForce")
+
+
+async def test_what_holds_a_namespace_is_told_and_not_asked_all_the_time(rig: Rig) -> None:
+    namespace = rig.kube.objects[(NAMESPACES.plural, "", NAMESPACE)]
+    namespace["metadata"]["deletionTimestamp"] = "2026-05-12T13:00:00Z"
+    held = "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances"
+    namespace["status"] = {
+        "phase": "Terminating",
+        "conditions": [
+            {"type": "NamespaceFinalizersRemaining", "status": "True", "message": held},
+            {"type": "NamespaceDeletionContentFailure", "status": "False", "message": "all deleted"},
+        ],
+    }
+    delays = []
+    for _ in range(3):
+        delays.append(await rig.operator.accounts.reconcile(ACCOUNT))
+        wait(rig, 60)
+    assert [round(delay or 0, 1) for delay in delays] == [0.5, 6.0, 12.0]
+    (condition,) = account(rig)["status"]["conditions"]
+    assert condition["message"].endswith(f"made anew: {held}")
+    assert "all deleted" not in condition["message"]
+
+
+async def test_session_that_holds_its_deleted_account_is_told(rig: Rig) -> None:
+    await rig.ready()
+    session = rig.session()
+    assert session is not None
+    session["metadata"]["finalizers"].append("example.com/hold")
+    rig.kube.change(Session.KIND, NAMESPACE, "one")
+    await rig.kube.delete(Account.KIND, None, ACCOUNT)
+    await rig.settle()
+    wait(rig, 60)
+    rig.operator.touch_account(ACCOUNT)
+    await rig.settle()
+    (condition,) = account(rig)["status"]["conditions"]
+    assert condition["reason"] == "Deleting"
+    assert condition["message"] == "waits for its sessions to go: one (held by the finalizer example.com/hold)"
+    assert (NAMESPACES.plural, "", NAMESPACE) in rig.kube.objects
+    session["metadata"]["finalizers"].clear()
+    rig.kube.vanish(Session.KIND, NAMESPACE, "one")
+    for _ in range(3):
+        await rig.settle()
+        rig.operator.touch_account(ACCOUNT)
+    assert (Account.KIND.plural, "", ACCOUNT) not in rig.kube.objects
+
+
+async def test_account_goes_when_the_kind_of_its_sessions_is_gone(rig: Rig) -> None:
+    await rig.kube.delete(Account.KIND, None, ACCOUNT)
+    for _ in range(3):
+        rig.kube.fail("list", Session.KIND.plural, KindGone("404 page not found", status=404))
+        await rig.settle()
+        rig.operator.touch_account(ACCOUNT)
+    assert (Account.KIND.plural, "", ACCOUNT) not in rig.kube.objects

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from driftstack_common.names import SESSION_QUOTA
-from driftstack_operator.accounts.quota import SHAKEN, build_quota, in_force, next_shake, overcharged, read_quota
+from driftstack_operator.accounts.quota import SHAKEN, build_quota, in_force, miscounted, next_shake, read_quota
 
 
 def view(cap: int = 8, *, hard: Any = None, used: Any = None) -> Any:
@@ -45,10 +45,10 @@ def test_no_quota_is_not_in_force() -> None:
 
 
 @pytest.mark.parametrize(
-    ("used", "live", "wrong"), [(None, 0, False), ("2", 2, False), ("3", 2, True), ("1", 2, False)]
+    ("used", "live", "wrong"), [(None, 0, False), ("2", 2, False), ("3", 2, True), ("1", 2, True)]
 )
-def test_overcharged(used: str | None, live: int, wrong: bool) -> None:
-    assert overcharged(view(8, hard="8", used=used), live) is wrong
+def test_miscounted(used: str | None, live: int, wrong: bool) -> None:
+    assert miscounted(view(8, hard="8", used=used), live) is wrong
 
 
 def test_shaking_changes_the_unrelated_key_each_time() -> None:

@@ -1,0 +1,275 @@
+"""What has to be done before the chart is removed: `python -m driftstack_operator.uninstall`, its pre-delete hook.
+
+Sessions and accounts carry finalizers that wait for the operator, and the operator is about to go. So the sessions
+are ended while it still runs and can write their records; then it is stopped, no new session is let in, and what is
+kept (accounts, records, keys) is made deletable without it. An operator that is broken costs the records of the
+sessions that live, and a bounded time: nothing here waits for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from driftstack_common.errors import DriftstackError, SettingsError
+from driftstack_common.kinds import Account, Session
+from driftstack_common.kube.client import DEPLOYMENT, NAMESPACE, POD, QUOTA, Body, KubeClient
+from driftstack_common.kube.errors import Conflict, Forbidden, Invalid, KindGone, NotFound
+from driftstack_common.logging import Level, configure_logging, get_logger
+from driftstack_common.names import (
+    ACCOUNT_FINALIZER,
+    APP_BROWSER,
+    BROWSER_NAMESPACE,
+    FINALIZER,
+    LABEL_ACCOUNT,
+    LABEL_APP,
+    QUOTA_NAME,
+    SESSION_QUOTA,
+    SYSTEM_NAMESPACE,
+    account_namespace,
+)
+
+LOOK_AGAIN: Final = 0.5
+STALLED: Final = 30.0
+"""Seconds without a single end after which the operator counts as broken."""
+STOP_SECONDS: Final = 30.0
+"""Time for a component's pods to go."""
+GRACE_SECONDS: Final = 10.0
+"""Time for browser pods to go before they are removed by force."""
+OPERATOR: Final = "driftstack-operator"
+FACADE: Final = "driftstack-facade"
+
+logger = get_logger(__name__)
+
+
+class Settings(BaseSettings):
+    """Settings, each `DRIFTSTACK_UNINSTALL_<NAME>`.
+
+    Attributes:
+        kubeconfig: file to reach the cluster from outside; None uses the pod's service account.
+        seconds: most that is waited for the operator to end the sessions.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DRIFTSTACK_UNINSTALL_", frozen=True)
+
+    kubeconfig: Path | None = None
+    system_namespace: str = SYSTEM_NAMESPACE
+    browser_namespace: str = BROWSER_NAMESPACE
+    seconds: Annotated[int, Field(ge=0)] = 120
+    log_level: Level = "info"
+
+
+class Uninstall:
+    """One run; every step is safe to repeat.
+
+    Args:
+        kube: client with the hook's own rights.
+        settings: namespaces and patience.
+        clock, sleep: monotonic seconds and how they pass; tests give their own.
+    """
+
+    def __init__(
+        self,
+        kube: KubeClient,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._kube = kube
+        self._settings = settings
+        self._clock = clock
+        self._sleep = sleep
+
+    async def run(self) -> int:
+        """Do all of it; return how many sessions went without a record."""
+        await self._stop(FACADE)
+        await self._end_all()
+        await self._stop(OPERATOR)
+        accounts = await self._list(Account)
+        for account in accounts:
+            await self._close(account["metadata"]["name"])
+        lost = await self._force_sessions()
+        await self._force_pods()
+        for account in accounts:
+            await self._release(account["metadata"])
+        logger.info("accounts can be deleted without the operator now", accounts=len(accounts))
+        return lost
+
+    # -- with the operator
+
+    async def _end_all(self) -> None:
+        """Delete sessions, and wait for the operator to let them and accounts that are being deleted go."""
+        begun = progress = self._clock()
+        fewest: int | None = None
+        while left := await self._delete_sessions() + await self._leaving():
+            now = self._clock()
+            if fewest is None or left < fewest:
+                fewest, progress = left, now
+                logger.info("waiting for sessions and accounts to end", left=left)
+            if now - progress > STALLED or now - begun > self._settings.seconds:
+                logger.warning("the operator does not end them: going on without it", left=left)
+                return
+            await self._sleep(LOOK_AGAIN)
+        logger.info("no session lives")
+
+    async def _delete_sessions(self) -> int:
+        sessions = await self._list(Session)
+        for meta in (session["metadata"] for session in sessions):
+            if "deletionTimestamp" not in meta:
+                await self._delete_session(meta)
+        return len(sessions)
+
+    async def _delete_session(self, meta: Body) -> None:
+        try:
+            await self._kube.delete(Session.KIND, meta["namespace"], meta["name"], uid=meta["uid"])
+        except (NotFound, Conflict):  # it is gone already
+            return
+
+    async def _leaving(self) -> int:
+        return sum("deletionTimestamp" in account["metadata"] for account in await self._list(Account))
+
+    async def _stop(self, component: str) -> None:
+        """Have no replica of a component, and wait until its pods are gone."""
+        namespace = self._settings.system_namespace
+        try:
+            await self._kube.merge_patch(DEPLOYMENT, namespace, component, {"spec": {"replicas": 0}}, "scale")
+        except NotFound:
+            return
+        selector = f"{LABEL_APP}=driftstack,app.kubernetes.io/component={component.removeprefix('driftstack-')}"
+
+        async def gone() -> bool:
+            return not (await self._kube.list_objects(POD, namespace, labelSelector=selector)).get("items")
+
+        logger.info("stopped" if await self._until(gone, STOP_SECONDS) else "does not stop", component=component)
+
+    # -- without it
+
+    async def _close(self, account: str) -> None:
+        """Let no new session into an account: nobody would run it, nor let it go."""
+        try:
+            patch = {"spec": {"hard": {SESSION_QUOTA: "0"}}}
+            await self._kube.merge_patch(QUOTA, account_namespace(account), QUOTA_NAME, patch)
+        except NotFound:
+            return
+
+    async def _force_sessions(self) -> int:
+        """Remove the sessions that are left, without records; return how many."""
+        left = await self._list(Session)
+        for meta in (session["metadata"] for session in left):
+            logger.warning("session removed without a record", session=meta["uid"], namespace=meta["namespace"])
+            await self._delete_session(meta)
+            await self._drop_finalizer(meta)
+        return len(left)
+
+    async def _drop_finalizer(self, meta: Body) -> None:
+        if FINALIZER not in meta.get("finalizers", []):
+            return
+        at = f"/metadata/finalizers/{meta['finalizers'].index(FINALIZER)}"
+        patch = [{"op": "test", "path": at, "value": FINALIZER}, {"op": "remove", "path": at}]
+        try:
+            await self._kube.json_patch(Session.KIND, meta["namespace"], meta["name"], patch)
+        except NotFound:
+            return
+        except Invalid as error:  # the operator was not so dead after all
+            logger.warning("finalizer not dropped", session=meta["uid"], error=str(error))
+
+    async def _force_pods(self) -> None:
+        """Remove the browser pods, those on nodes that don't answer too."""
+        for pod in await self._pods():
+            await self._delete_pod(pod["metadata"], None)
+
+        async def gone() -> bool:
+            return not await self._pods()
+
+        if not await self._until(gone, GRACE_SECONDS):
+            for pod in await self._pods():
+                await self._delete_pod(pod["metadata"], 0)
+
+    async def _pods(self) -> list[Body]:
+        query = {"labelSelector": f"{LABEL_APP}={APP_BROWSER}"}
+        try:
+            listing = await self._kube.list_objects(POD, self._settings.browser_namespace, **query)
+        except (Forbidden, NotFound):  # the namespace is gone, and with it the right to look into it
+            return []
+        return list(listing.get("items") or [])
+
+    async def _delete_pod(self, meta: Body, grace_seconds: int | None) -> None:
+        where = (self._settings.browser_namespace, meta["name"])
+        try:
+            await self._kube.delete(POD, *where, uid=meta["uid"], grace_seconds=grace_seconds)
+        except (NotFound, Conflict):  # it is gone already
+            return
+
+    async def _release(self, meta: Body) -> None:
+        """Drop an account's finalizer; the namespace of one that was being deleted goes with it."""
+        if "deletionTimestamp" in meta:
+            await self._delete_namespace(meta["name"])
+        rest = [finalizer for finalizer in meta.get("finalizers", []) if finalizer != ACCOUNT_FINALIZER]
+        try:
+            body = {"metadata": {"uid": meta["uid"], "finalizers": rest}}
+            await self._kube.merge_patch(Account.KIND, None, meta["name"], body)
+        except (NotFound, Conflict):  # it is gone already
+            return
+
+    async def _delete_namespace(self, account: str) -> None:
+        try:
+            namespace = await self._kube.get(NAMESPACE, None, account_namespace(account))
+            if (namespace["metadata"].get("labels") or {}).get(LABEL_ACCOUNT) == account:
+                await self._kube.delete(NAMESPACE, None, account_namespace(account))
+        except (NotFound, Conflict):  # it is gone already, or going
+            return
+
+    # -- helpers
+
+    async def _list(self, kind: type[Account] | type[Session]) -> list[Body]:
+        try:
+            items: list[Any] = (await self._kube.list_objects(kind.KIND)).get("items") or []
+        except KindGone:  # the CRD was deleted first
+            return []
+        return items
+
+    async def _until(self, look: Callable[[], Awaitable[bool]], seconds: float) -> bool:
+        deadline = self._clock() + seconds
+        while not await look():
+            if self._clock() > deadline:
+                return False
+            await self._sleep(LOOK_AGAIN)
+        return True
+
+
+async def run(settings: Settings) -> None:
+    """Prepare the removal of the chart."""
+    kube = await KubeClient.connect(settings.kubeconfig)
+    try:
+        lost = await Uninstall(kube, settings).run()
+    finally:
+        await kube.close()
+    logger.info("ready to be uninstalled", without_record=lost)
+
+
+def main() -> int:
+    """Return the exit code; with 1 the chart stays, and `helm uninstall --no-hooks` is the way out."""
+    configure_logging()
+    try:
+        try:
+            settings = Settings()
+        except ValidationError as error:
+            raise SettingsError(f"the settings can't work: {error}") from error
+        configure_logging(settings.log_level)
+        asyncio.run(run(settings))
+    except DriftstackError as error:
+        logger.error("can't prepare the removal", error=str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
