@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import re
@@ -112,6 +113,9 @@ async def _logged(step: Awaitable[M], name: str, **fields: str) -> M:
         result = await step
     except StepError as error:
         logs.info("step failed", step=name, code=error.problem.code, **fields)
+        raise
+    except asyncio.CancelledError:
+        logs.info("step given up: its client has gone", step=name, **fields)
         raise
     logs.info("step done", step=name, duration_ms=getattr(result, "duration_ms", None), **fields)
     return result

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, NamedTuple
 
 import h11
 
@@ -53,16 +53,16 @@ class BodyTooLarge(Exception):
         self.size = size
 
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 Refusal = Callable[[BodyTooLarge | None], Response]
-Answer = Callable[[Request, Callable[[Response], Awaitable[None]]], Awaitable[None]]
+Answer = Callable[["_Peer", Request], Awaitable[None]]
 
 
 class HttpServer:
     """Serves a handler.
 
     Args:
-        handler: makes the answer; must not raise.
+        handler: makes the answer; must not raise. It is cancelled when its client goes away.
         refusal: makes the answer to what is no acceptable request: the body too large, or None for bad HTTP.
     """
 
@@ -109,14 +109,14 @@ class HttpServer:
             self._connections.discard(task)
             writer.close()
 
-    async def _answer(self, request: Request, write: Callable[[Response], Awaitable[None]]) -> None:
+    async def _answer(self, peer: _Peer, request: Request) -> None:
         self._answering += 1
         self._quiet.clear()
         try:
-            response = await self._handler(request)
+            response = await peer.unless_gone(self._handler(request))
             if self._closing:
                 response = response._replace(headers=(*response.headers, ("Connection", "close")))
-            await write(response)
+            await peer.write(response)
         finally:
             self._answering -= 1
             if self._answering == 0:
@@ -142,10 +142,29 @@ class _Peer:
                 return await self._refuse(refusal(None))
             if request is None:
                 return None
-            await answer(request, self._write)
+            await answer(self, request)
             if self._protocol.our_state is not h11.DONE or self._protocol.their_state is not h11.DONE:
                 return None
             self._protocol.start_next_cycle()
+
+    async def unless_gone(self, answer: Coroutine[Any, Any, Response]) -> Response:
+        """Return the answer; give it up when the client closes first, for nobody would hear it.
+
+        Raises:
+            ConnectionError: the client has gone.
+        """
+        making = asyncio.ensure_future(answer)
+        reading = asyncio.ensure_future(self._receive())
+        try:
+            await asyncio.wait((making, reading), return_when=asyncio.FIRST_COMPLETED)
+            if not making.done() and (reading.exception() or self._reader.at_eof()):
+                raise ConnectionError("the client has gone")
+            # What came instead is the beginning of the next request: kept, but no more is read before the answer.
+            return await making
+        finally:
+            making.cancel()
+            reading.cancel()
+            await asyncio.gather(making, reading, return_exceptions=True)
 
     async def _read(self) -> Request | None:
         """Return the next request, None when the peer closed before one."""
@@ -180,7 +199,8 @@ class _Peer:
     async def _receive(self) -> None:
         self._protocol.receive_data(await self._reader.read(_CHUNK))
 
-    async def _write(self, response: Response) -> None:
+    async def write(self, response: Response) -> None:
+        """Send an answer."""
         headers = [
             ("Content-Type", response.content_type),
             ("Content-Length", str(len(response.body))),
@@ -199,7 +219,7 @@ class _Peer:
         """Answer and close; read on for a moment, or the answer is lost with the unread bytes (TCP reset)."""
         if self._protocol.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
-        await self._write(response._replace(headers=(("Connection", "close"),)))
+        await self.write(response._replace(headers=(("Connection", "close"),)))
         self._writer.write_eof()
         async with asyncio.timeout(_LINGER_SECONDS):
             while await self._reader.read(_CHUNK):

@@ -163,6 +163,9 @@ class Page:
         """
         try:
             await self._load(url, request.wait_until, deadline)
+        except asyncio.CancelledError:  # nobody waits for it any more; the next step finds a page at rest
+            await self.missed_deadline()
+            raise
         except (CommandTimeout, TimeoutError) as error:
             await self.missed_deadline()
             raise deadline.problem(f"loading {logs.shown_url(url)} until {request.wait_until}") from error

@@ -6,6 +6,7 @@ attacker nothing by its timing, since the digest of a guess can't be steered.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -15,11 +16,10 @@ from fastapi.security.base import SecurityBase
 from starlette.requests import Request
 
 from driftstack_api.caches import Caches
+from driftstack_api.looks import Looks
 from driftstack_api.problems import Problem, unavailable
 from driftstack_common.api_keys import digest
-from driftstack_common.kinds import Account, ApiKey, from_body
-from driftstack_common.kube.client import KubeClient
-from driftstack_common.kube.errors import NotFound
+from driftstack_common.kinds import Account, ApiKey
 from driftstack_common.times import now
 
 READ_SESSIONS: Final = "read:sessions"
@@ -44,9 +44,9 @@ class Caller:
 class Authenticator:
     """Turns an Authorization header into a Caller."""
 
-    def __init__(self, caches: Caches, client: KubeClient) -> None:
+    def __init__(self, caches: Caches, looks: Looks) -> None:
         self._caches = caches
-        self._client = client
+        self._looks = looks
 
     async def identify(self, header: str | None) -> Caller:
         """Return who calls.
@@ -55,34 +55,36 @@ class Authenticator:
             Problem: unauthorized, invalid-key, revoked-key, expired-key; forbidden for a suspended account;
                 feature-unavailable when nothing can be checked now.
         """
-        if not self._caches.synced:
-            raise unavailable("The service is starting.")
         match = _BEARER.fullmatch(header or "")
         if match is None:
             raise _challenge("unauthorized", "Send the header `Authorization: Bearer ds_live_…`.")
-        key = self._caches.keys.find(digest(match.group(1)))
-        if key is None:
-            raise _challenge("invalid-key", "This API key is not known.")
-        account = self._caches.accounts.of_namespace(key.metadata.namespace or "")
-        if account is None:
-            raise _challenge("invalid-key", "This API key is not known.")
-        caller = Caller(account, key)
+        if not self._caches.synced:
+            raise unavailable("The service is starting.")
+        caller = self._known(digest(match.group(1)))
         if not self._caches.credentials_fresh:
+            # An unknown key can't be looked up by its hash, and may be newer than the copy.
+            if caller is None:
+                raise unavailable("API keys can't be checked right now.")
             caller = await self._confirm(caller)
+        if caller is None:
+            raise _unknown()
         return _admit(caller)
+
+    def _known(self, sha256: str) -> Caller | None:
+        key = self._caches.keys.find(sha256)
+        account = self._caches.accounts.of_namespace(key.metadata.namespace or "") if key else None
+        return Caller(account, key) if key and account else None
 
     async def _confirm(self, caller: Caller) -> Caller:
         """Ask the API server itself, when the copies may not know of a revocation yet."""
-        key, account = caller.key.metadata, caller.account.metadata
-        try:
-            found = await self._client.get(ApiKey.KIND, key.namespace, key.name)
-            owner = await self._client.get(Account.KIND, None, account.name)
-        except NotFound as error:
-            raise _challenge("invalid-key", "This API key is not known.") from error
-        fresh = Caller(from_body(Account, owner), from_body(ApiKey, found))
-        if fresh.key.spec.sha256 != caller.key.spec.sha256:
-            raise _challenge("invalid-key", "This API key is not known.")
-        return fresh
+        known = caller.key
+        key, account = await asyncio.gather(
+            self._looks.key(known.metadata.namespace or "", known.metadata.name),
+            self._looks.account(caller.account.metadata.name),
+        )
+        if key is None or account is None or key.spec.sha256 != known.spec.sha256:
+            raise _unknown()
+        return Caller(account, key)
 
 
 def permits(scopes: list[str], needed: str) -> bool:
@@ -119,6 +121,10 @@ def _admit(caller: Caller) -> Caller:
     if caller.account.spec.suspended:
         raise Problem("forbidden", "This account is suspended.")
     return caller
+
+
+def _unknown() -> Problem:
+    return _challenge("invalid-key", "This API key is not known.")
 
 
 def _challenge(slug: str, detail: str) -> Problem:

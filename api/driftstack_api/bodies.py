@@ -7,6 +7,7 @@ caller, and pydantic's own parser reads it.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -16,6 +17,9 @@ from driftstack_api.problems import Issue, Problem, dotted, invalid
 
 BODY_LIMIT: Final = 1024 * 1024
 """Most bytes of a request body."""
+
+BODY_SECONDS: Final = 20.0
+"""How long a body may take to arrive."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -31,9 +35,13 @@ class JsonBody(Generic[M]):
         """Read and validate.
 
         Raises:
-            Problem: payload-too-large, bad-request (no JSON), validation-failed.
+            Problem: payload-too-large, bad-request (no JSON, or too slow: 408), validation-failed.
         """
-        raw = await _read(request)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                raw = await _read(request)
+        except TimeoutError as error:
+            raise _too_slow() from error
         if not raw and self._optional:
             raw = b"{}"
         try:
@@ -71,6 +79,11 @@ def _too_large(size: int) -> Problem:
         limit_bytes=BODY_LIMIT,
         size_bytes=size,
     )
+
+
+def _too_slow() -> Problem:
+    detail = f"The request's body did not arrive within {BODY_SECONDS:g} s."
+    return Problem("bad-request", detail, status=408, headers={"Connection": "close"})
 
 
 def _problem(error: ValidationError) -> Problem:

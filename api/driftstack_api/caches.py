@@ -105,15 +105,16 @@ class Caches:
         self.archetypes = Archetypes(system_namespace)
         self.sessions = SessionCache()
         self._fresh_seconds = fresh_seconds
-        self._accounts = _reflector(client, Account, self.accounts, timing)
-        self._keys = _reflector(client, ApiKey, self.keys, timing)
-        self._reflectors: tuple[Reflector[Any], ...] = (
-            self._accounts,
-            self._keys,
-            _reflector(client, Archetype, self.archetypes, timing),
+        self._credentials = (
+            _reflector(client, Account, self.accounts, timing),
+            _reflector(client, ApiKey, self.keys, timing),
+        )
+        self._archetypes = _reflector(client, Archetype, self.archetypes, timing)
+        self._sessions = (
             _reflector(client, Session, self.sessions.live, timing),
             _reflector(client, Record, self.sessions.records, timing),
         )
+        self._reflectors = (*self._credentials, self._archetypes, *self._sessions)
         self._measure()
 
     async def run(self) -> None:
@@ -130,13 +131,26 @@ class Caches:
     @property
     def credentials_fresh(self) -> bool:
         """Whether a revoked key or a suspended account would be known by now."""
-        return max(self._accounts.age, self._keys.age) <= self._fresh_seconds
+        return all(map(self._is_fresh, self._credentials))
+
+    @property
+    def sessions_fresh(self) -> bool:
+        """Whether a session's change or end would be known by now."""
+        return all(map(self._is_fresh, self._sessions))
+
+    @property
+    def archetypes_fresh(self) -> bool:
+        """Whether a new archetype would be known by now."""
+        return self._is_fresh(self._archetypes)
 
     def stale(self) -> Iterator[str]:
         """Yield the names of the copies that may be out of date."""
         for reflector in self._reflectors:
-            if reflector.age > self._fresh_seconds:
+            if not self._is_fresh(reflector):
                 yield reflector.name
+
+    def _is_fresh(self, reflector: Reflector[Any]) -> bool:
+        return reflector.age <= self._fresh_seconds
 
     def _measure(self) -> None:
         for reflector in self._reflectors:

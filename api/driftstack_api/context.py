@@ -16,12 +16,17 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from driftstack_api.metrics import REQUESTS
-from driftstack_api.problems import Problem, render
+from driftstack_api.problems import Problem, render, unavailable
 from driftstack_common.logging import get_logger
 
 REQUEST_ID: Final = "x-request-id"
+MOST_REQUESTS: Final = 1000
+"""Requests in flight on one replica, steps among them; the kubelet's probes are answered beyond."""
+_PROBES: Final = frozenset({"/healthz", "/readyz"})
 _GIVEN: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+_CROWDED: Final = unavailable("Too many requests at once.", 1)
 
 _log = get_logger(__name__)
 
@@ -32,6 +37,7 @@ class RequestContext:
     def __init__(self, app: ASGIApp, base: str) -> None:
         self._app = app
         self._base = base
+        self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -52,8 +58,12 @@ class RequestContext:
                 _add_headers(message, scope["path"], request_id)
             await send(message)
 
+        self._in_flight += 1
         try:
-            await self._app(scope, receive, answer)
+            if self._in_flight > MOST_REQUESTS and scope["path"] not in _PROBES:
+                await render(_CROWDED, self._base, request_id)(scope, receive, answer)
+            else:
+                await self._app(scope, receive, answer)
         except Exception:  # a bug of ours, whatever it is: the caller gets a problem, the log the trace
             _log.exception("request crashed", method=scope["method"], path=scope["path"])
             if status:
@@ -61,6 +71,7 @@ class RequestContext:
             crash = Problem("internal", "Something went wrong on our side.")
             await render(crash, self._base, request_id)(scope, receive, answer)
         finally:
+            self._in_flight -= 1
             _record(scope, status, time.perf_counter() - started)
 
 

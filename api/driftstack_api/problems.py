@@ -127,6 +127,10 @@ def from_kube(error: KubeError) -> Problem:
     if isinstance(error, Unreachable) or error.status == 429 or error.status >= 500:
         _log.warning("the API server is not available", error=str(error))
         return unavailable("The cluster's API is not available right now.", int(error.retry_after or 2))
+    if error.status in (401, 403):
+        # An API server that starts refuses everybody until it has read its roles and service accounts.
+        _log.error("the API server refuses us", status=error.status, error=str(error))
+        return unavailable("The cluster's API does not let this service in right now.")
     _log.error("unexpected answer of the API server", status=error.status, error=str(error))
     return Problem("internal", "Something went wrong on our side.")
 

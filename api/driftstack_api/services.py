@@ -11,6 +11,7 @@ from starlette.requests import Request
 from driftstack_api.agents import Agents
 from driftstack_api.auth import Authenticator
 from driftstack_api.caches import Caches
+from driftstack_api.looks import Looks
 from driftstack_api.sessions.create import Creator
 from driftstack_api.sessions.marks import Marks
 from driftstack_api.sessions.service import Sessions
@@ -38,11 +39,12 @@ class Services:
         kube = dependencies.kube
         self.caches = Caches(kube, settings.system_namespace, settings.fresh_seconds, dependencies.timing)
         self.agents = dependencies.agents
-        self.authenticator = Authenticator(self.caches, kube)
+        looks = Looks(kube)
+        self.authenticator = Authenticator(self.caches, looks)
         self.marks = Marks(kube, self.caches.sessions)
-        self.sessions = Sessions(kube, self.caches.sessions, self.marks)
+        self.sessions = Sessions(kube, looks, self.caches, self.marks)
         self.steps = Steps(self.sessions, self.caches.sessions, self.marks)
-        self.creator = Creator(kube, self.caches.sessions, self.caches.archetypes, self.sessions)
+        self.creator = Creator(kube, self.caches, self.sessions)
 
     async def run(self) -> None:
         """Keep the caches; when cancelled, let the writes under way end first."""

@@ -23,7 +23,8 @@ class Settings(BaseSettings):
         agent_keys: folder of the mounted Secret with the keys of the agents' tokens.
         system_namespace: where the catalogue of archetypes is.
         problem_type_base: what `type` of every problem begins with.
-        fresh_seconds: a cache whose watch has proven itself within this time is trusted; see `/readyz`.
+        fresh_seconds: a cache whose watch has proven itself within this time is trusted; see `/readyz`. Watches do
+            so every 2 s.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
@@ -35,7 +36,7 @@ class Settings(BaseSettings):
     agent_keys: Path = Path("/etc/driftstack/agent-keys")
     system_namespace: str = SYSTEM_NAMESPACE
     problem_type_base: str = Field(default="https://errors.driftstack.dev/", pattern=r"^https?://.+/$")
-    fresh_seconds: float = Field(default=10.0, gt=0)
+    fresh_seconds: float = Field(default=4.0, gt=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
 

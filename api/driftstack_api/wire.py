@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from http import HTTPStatus
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from driftstack_api.problems import Problem, render
+from driftstack_api.problems import Problem, render, unavailable
 
 HEAD_LIMIT: Final = 64 * 1024
 """Most bytes of a request line and its headers, give or take what comes in one piece; uvicorn knows no bound."""
@@ -16,8 +17,12 @@ HEAD_SECONDS: Final = 20.0
 """How long a head may take to arrive, from the connection's or its own first byte."""
 
 
+MOST_CONNECTIONS: Final = 2000
+"""Connections to one replica, idle ones among them; uvicorn's own bound answers in plain text."""
+
+
 class _BoundedProtocol(HttpToolsProtocol):
-    """HTTP/1.1 whose request heads are bounded in size and time."""
+    """HTTP/1.1 whose connections are bounded in number, and request heads in size and time."""
 
     _head = 0
     _late: asyncio.TimerHandle | None = None
@@ -25,6 +30,8 @@ class _BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
         self._expect_head()
+        if len(self.connections) > MOST_CONNECTIONS:
+            self.refuse_connection()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_here()
@@ -46,6 +53,10 @@ class _BoundedProtocol(HttpToolsProtocol):
             if self._head > HEAD_LIMIT and not self.transport.is_closing():
                 self.send_400_response("")
 
+    def refuse_connection(self) -> None:
+        """Hang up on one connection too many."""
+        self.transport.close()
+
     def _expect_head(self) -> None:
         self._head = 0
         self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
@@ -64,17 +75,22 @@ def http_protocol(base: str) -> type[HttpToolsProtocol]:
 
         def send_400_response(self, msg: str) -> None:
             """Answer what could not be parsed, and hang up."""
-            self.transport.write(malformed(base))
+            self.transport.write(whole(Problem("bad-request", "This is not a well-formed HTTP request."), base))
+            self.transport.close()
+
+        def refuse_connection(self) -> None:
+            """Say so, and hang up, on one connection too many."""
+            self.transport.write(whole(unavailable("Too many connections at once.", 1), base))
             self.transport.close()
 
     return ProblemProtocol
 
 
-def malformed(base: str) -> bytes:
-    """Return the whole answer to bytes that are no HTTP request."""
+def whole(problem: Problem, base: str) -> bytes:
+    """Return an answer as bytes, for what is refused before there is a request."""
     request_id = f"req_{uuid.uuid4().hex}"
-    headers = {"X-Request-Id": request_id, "Cache-Control": "no-store, private", "Connection": "close"}
-    problem = Problem("bad-request", "This is not a well-formed HTTP request.", headers=headers)
+    problem.headers |= {"X-Request-Id": request_id, "Cache-Control": "no-store, private", "Connection": "close"}
     answer = render(problem, base, request_id)
-    lines = [b"HTTP/1.1 400 Bad Request", *(name + b": " + value for name, value in answer.raw_headers)]
+    status = f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}"
+    lines = [status.encode(), *(name + b": " + value for name, value in answer.raw_headers)]
     return b"\r\n".join([*lines, b"", bytes(answer.body)])

@@ -140,6 +140,18 @@ class SessionCache:
         self._drop_orphans()
         self.signals.notify(session.uid)
 
+    def note_ending(self, session: Session) -> None:
+        """Take note of a deletion that the API server has just accepted, before the watch tells of it."""
+        entry = self._entries.get(session.uid)
+        if entry is not None and not entry.ended:
+            self.put_session(session)
+
+    def note_gone(self, uid: str) -> None:
+        """Take note that the API server no longer has a session, before the watch tells of it."""
+        entry = self._entries.get(uid)
+        if entry is not None and entry.session is not None and not entry.gone:
+            self.drop_session(entry.session)
+
     def put_record(self, record: Record) -> None:
         """Take note of how a session ended."""
         fresh = entry_of_record(record)

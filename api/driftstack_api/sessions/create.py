@@ -10,10 +10,10 @@ import string
 from typing import Final, NamedTuple
 
 from driftstack_api.auth import Caller
-from driftstack_api.caches import Archetypes
+from driftstack_api.caches import Caches
 from driftstack_api.metrics import QUOTA_RETRIES
 from driftstack_api.problems import Issue, Problem, invalid, unavailable
-from driftstack_api.sessions.cache import Entry, SessionCache, entry_of_session
+from driftstack_api.sessions.cache import Entry, entry_of_session
 from driftstack_api.sessions.idempotency import Attempt, CreateRequests
 from driftstack_api.sessions.schemas import CreateSession
 from driftstack_api.sessions.service import Sessions
@@ -51,10 +51,10 @@ class Created(NamedTuple):
 class Creator:
     """Makes BrowserSession objects for callers."""
 
-    def __init__(self, client: KubeClient, cache: SessionCache, archetypes: Archetypes, sessions: Sessions) -> None:
+    def __init__(self, client: KubeClient, caches: Caches, sessions: Sessions) -> None:
         self._client = client
-        self._cache = cache
-        self._archetypes = archetypes
+        self._caches = caches
+        self._cache = caches.sessions
         self._sessions = sessions
         self._requests = CreateRequests(client, sessions)
 
@@ -74,18 +74,18 @@ class Creator:
 
     async def wait_ready(self, entry: Entry, seconds: float) -> Entry:
         """Wait until a session is no longer creating, at most this long; return what it is then."""
-        await self._cache.signals.wait_for(entry.uid, lambda: not self._creating(entry), seconds)
-        return await self._sessions.settled(self._cache.get(entry.uid) or entry)
-
-    def _creating(self, entry: Entry) -> bool:
-        current = self._cache.get(entry.uid) or entry
-        return (
-            not current.ended and current.session is not None and (current.session.status.phase is Phase.CREATING)
-        )
+        try:
+            entry = await self._sessions.until(entry, _started, seconds)
+            return await self._sessions.settled(entry)
+        except KubeError as error:  # the session was made: its caller must learn its id
+            _log.info("a created session is not followed", session=entry.uid, error=str(error))
+            return entry
 
     def _spec(self, caller: Caller, body: CreateSession) -> SessionSpec:
         archetype = body.archetype or caller.account.spec.default_archetype
-        if not self._archetypes.knows(archetype, caller.namespace):
+        if not self._caches.archetypes.knows(archetype, caller.namespace):
+            if not self._caches.archetypes_fresh:
+                raise unavailable("Which archetypes there are can't be told right now.")
             whose = "" if body.archetype else "the account's default, "
             raise invalid([Issue("archetype", f"there is no such archetype: {whose}{archetype}")])
         if body.profile_id is not None:
@@ -102,12 +102,12 @@ class Creator:
         if not attempt.mine:
             found = await self._requests.found(attempt)
             if found is not None:
-                return Created(found, replayed=True)
+                return Created(await self._sessions.settled(found), replayed=True)
         try:
             return Created(await self._post(caller, spec, attempt.session_name), replayed=False)
         except AlreadyExists:
             # The attempt that this one took over from was alive after all, and has won.
-            return Created(await self._existing(attempt), replayed=True)
+            return Created(await self._sessions.settled(await self._existing(attempt)), replayed=True)
         except Problem:
             # Refused for good: nothing was made, so the key is free again.
             await self._requests.release(attempt)
@@ -145,12 +145,12 @@ class Creator:
 
     def _worth_waiting(self, caller: Caller, error: QuotaExceeded) -> bool:
         cap = caller.account.status.limit
-        return _unknown(error) or cap is None or self._cache.live_count(caller.namespace) < cap
+        return _unknown(error) or cap is None or self._live(caller) < cap
 
     def _refusal(self, caller: Caller, error: QuotaExceeded) -> Problem:
         if _unknown(error):
             return unavailable("This account's limit is being worked out. Try again.")
-        live, cap = self._cache.live_count(caller.namespace), caller.account.status.limit
+        live, cap = self._live(caller), caller.account.status.limit
         return Problem(
             "concurrency-limit",
             f"This account can have {cap} live sessions. Wait for one to end, or delete one.",
@@ -158,6 +158,12 @@ class Creator:
             current_sessions=live,
             limit=cap,
         )
+
+    def _live(self, caller: Caller) -> int:
+        """How many live sessions count against the cap; by a copy that is out of date, as many as there may be."""
+        if not self._caches.sessions_fresh and caller.account.status.limit is not None:
+            return caller.account.status.limit
+        return self._cache.live_count(caller.namespace)
 
 
 def random_name() -> str:
@@ -175,6 +181,10 @@ def _body(caller: Caller, spec: SessionSpec, name: str) -> dict[str, object]:
     annotations = {ANNOTATION_CREATED_AT: format_time(now()), ANNOTATION_API_KEY_ID: caller.key.id}
     metadata = Meta(name=name, namespace=caller.namespace, annotations=annotations)
     return to_body(Session(metadata=metadata, spec=spec))
+
+
+def _started(entry: Entry) -> bool:
+    return entry.ended or entry.session is None or entry.session.status.phase is not Phase.CREATING
 
 
 def _unknown(error: QuotaExceeded) -> bool:

@@ -96,7 +96,7 @@ async def list_sessions(
     page: Annotated[PageQuery, Query()],
 ) -> SessionPage:
     """Sessions of the account, newest first, ended ones included."""
-    return services(request).sessions.list_page(caller, page.limit, page.cursor)
+    return await services(request).sessions.list_page(caller, page.limit, page.cursor)
 
 
 @router.delete("/{session_id}", status_code=204, summary="End a session", responses=problems("not-found"))

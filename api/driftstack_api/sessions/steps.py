@@ -15,6 +15,8 @@ from driftstack_api.sessions.service import Sessions
 from driftstack_api.sessions.view import state_of
 from driftstack_common.agent_client import AgentError, AgentUnreachable
 from driftstack_common.kinds import Phase, Session
+from driftstack_common.kube.errors import KubeError
+from driftstack_common.logging import get_logger
 
 READY_SECONDS: Final = 10.0
 """Longest wait of a step for a session that is still creating."""
@@ -23,6 +25,8 @@ END_SECONDS: Final = 2.0
 LONGER_THAN_ANY_STEP: Final = 3600.0
 
 T = TypeVar("T")
+
+_log = get_logger(__name__)
 
 
 class Steps:
@@ -53,10 +57,8 @@ class Steps:
                 raise await self._explain(entry, error, timeout_ms) from error
 
     async def _ready(self, entry: Entry, timeout_ms: int) -> Entry:
-        if not entry.ended and _creating(entry):
-            wait = min(timeout_ms / 1000, READY_SECONDS)
-            await self._cache.signals.wait_for(entry.uid, lambda: not _creating(self._current(entry)), wait)
-            entry = self._current(entry)
+        if _creating(entry):
+            entry = await self._sessions.until(entry, _started, min(timeout_ms / 1000, READY_SECONDS))
         if entry.ended:
             raise gone()
         if _creating(entry):
@@ -73,7 +75,7 @@ class Steps:
             await asyncio.wait((running, ending), return_when=asyncio.FIRST_COMPLETED)
             if running.done() and not self._current(entry).ended:
                 return running.result()
-            raise await self._end(entry)
+            raise await self._end(self._current(entry))
         finally:
             running.cancel()
             ending.cancel()
@@ -82,14 +84,17 @@ class Steps:
     async def _explain(self, entry: Entry, error: AgentError, timeout_ms: int) -> Problem:
         """Return why a step failed: a broken connection or a stopped pod may be a sign of the session's end."""
         if isinstance(error, AgentUnreachable) or was_stopped(error):
-            ended = await self._cache.signals.wait_for(entry.uid, lambda: self._current(entry).ended, END_SECONDS)
-            if ended:
-                return await self._end(entry)
+            try:
+                now = await self._sessions.until(entry, lambda seen: seen.ended, END_SECONDS)
+                if now.ended:
+                    return await self._end(now)
+            except KubeError as unknown:
+                _log.info("whether a session has ended can't be told", session=entry.uid, error=str(unknown))
         return problem_of(error, timeout_ms)
 
     async def _end(self, entry: Entry) -> Problem:
         """Return what a step answers whose session ended under it: 410, or 502 when it failed."""
-        settled = await self._sessions.settled(self._current(entry))
+        settled = await self._sessions.settled(entry)
         if settled.record is not None and state_of(settled).phase is Phase.ERRORED:
             return Problem("driver-error", f"The session failed: {settled.record.spec.reason}.")
         return gone()
@@ -100,3 +105,7 @@ class Steps:
 
 def _creating(entry: Entry) -> bool:
     return not entry.ended and state_of(entry).phase is Phase.CREATING
+
+
+def _started(entry: Entry) -> bool:
+    return not _creating(entry)

@@ -6,6 +6,7 @@ a second of start-up, 100 MB, and reject fields they don't know).
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from copy import copy
@@ -32,6 +33,7 @@ QUOTA: Final = Kind("ResourceQuota", "resourcequotas", group="", version="v1")
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
+CONNECT_SECONDS: Final = 5.0
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
@@ -68,7 +70,7 @@ class KubeClient:
         configuration.connection_pool_maxsize = 0  # no limit: callers bound their own concurrency
         self._configuration = configuration
         self._api = ApiClient(configuration)
-        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=5)
+        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=CONNECT_SECONDS)
         self._guard: Guard | None = None
 
     def guarded(self, guard: Guard) -> KubeClient:
@@ -176,15 +178,17 @@ class KubeClient:
         """Yield watch events, bookmarks included, until the server ends the stream.
 
         Args:
-            silence: seconds without a byte after which the stream counts as dead (Unreachable).
+            silence: seconds without a byte after which a stream that has begun counts as dead (Unreachable). It
+                may take as long to begin as other requests to be answered: a slow server is no dead one.
         """
         params = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": resource_version, **query}
-        timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=silence)
+        begin = self._timeout.total or silence
+        timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=max(begin, silence))
         response = await self._send("GET", path(kind, namespace), query=params, timeout=timeout)
         try:
             if response.status != 200:
                 raise await self._error(response)
-            while line := await response.content.readline():
+            while line := await _line(response, silence):
                 yield json.loads(line)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise Unreachable(f"watch of {kind.plural} broke off: {error!r}") from error
@@ -272,3 +276,8 @@ class KubeClient:
             status = {}
         wait = response.headers.get("Retry-After", "")
         return from_status(response.status, status, float(wait) if wait.isdigit() else None)
+
+
+async def _line(response: aiohttp.ClientResponse, silence: float) -> bytes:
+    async with asyncio.timeout(silence):
+        return await response.content.readline()

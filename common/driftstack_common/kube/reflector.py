@@ -4,10 +4,10 @@ Readers ask the copy and cost the API server nothing. What makes it trustworthy:
 
 - A list is compared with the copy, so that what vanished since the last one is reported as removed.
 - Every watch asks the server to end it after a few seconds, and the next one goes on from there. An end that comes
-  as asked proves that the stream was alive and complete (bookmarks alone do not: they come once a minute, and not
-  at all for a kind without events). A stream that neither speaks nor ends in time is dropped, and `age` grows until
-  another one works.
-- An object that can't be read is logged and left out; it never stops the stream.
+  as asked proves that the stream was complete until then (bookmarks alone do not: they come once a minute, and not
+  at all for a kind without events; an event may have been on its way for long). A stream that neither speaks nor
+  ends in time is dropped, and `age` grows until another one works.
+- An object that can't be read is logged and left out; it never stops the stream, and nothing ends the reflector.
 """
 
 from __future__ import annotations
@@ -50,16 +50,18 @@ class Timing:
     Attributes:
         page: objects per page of a list.
         watch_seconds: after this time the server ends each watch.
-        silence_seconds: a watch without a byte for so long is dead; must be more than watch_seconds.
+        silence_seconds: a watch without a byte for so long, once it has begun, is dead; must be more than
+            watch_seconds.
         backoff_first, backoff_most: seconds before the first and later attempts after failures; each delay is
-            between half and all of a doubling value.
+            between half and all of a doubling value. The longest is how much later than the API server a copy is
+            back.
     """
 
     page: int = 500
-    watch_seconds: int = 5
-    silence_seconds: float = 7.0
+    watch_seconds: int = 2
+    silence_seconds: float = 4.0
     backoff_first: float = 0.1
-    backoff_most: float = 10.0
+    backoff_most: float = 1.0
 
     def backoff(self, failures: int) -> float:
         """Return how long to wait after so many failures in a row, seconds."""
@@ -68,6 +70,8 @@ class Timing:
 
 
 DEFAULT_TIMING: Final = Timing()
+_AS_ASKED: Final = 0.95
+"""Share of watch_seconds after which an end is the one asked for; clocks differ a little."""
 
 
 class Reflector(Generic[R]):
@@ -122,13 +126,19 @@ class Reflector(Generic[R]):
             try:
                 await self._follow(await self._list())
             except KubeError as error:
-                self._failures += 1
-                delay = self._timing.backoff(self._failures)
-                _log.warning("watch interrupted", kind=self.name, error=str(error), retry_in=round(delay, 3))
-                await asyncio.sleep(delay)
+                await self._pause(str(error))
+            except Exception as error:  # an answer that makes no sense, whatever it is: the next list repairs it
+                await self._pause(repr(error))
+
+    async def _pause(self, why: str) -> None:
+        self._failures += 1
+        delay = self._timing.backoff(self._failures)
+        _log.warning("watch interrupted", kind=self.name, error=why, retry_in=round(delay, 3))
+        await asyncio.sleep(delay)
 
     async def _list(self) -> str:
         """Read everything, tell what changed or vanished; return where to watch from."""
+        started = time.monotonic()
         seen: set[Key] = set()
         query: dict[str, str | int] = {"limit": self._timing.page}
         while True:
@@ -144,7 +154,7 @@ class Reflector(Generic[R]):
             self._remove(key)
         self.lists += 1
         self.synced = True
-        self._prove()
+        self._proven_at = started
         return str(page["metadata"]["resourceVersion"])
 
     async def _follow(self, version: str) -> None:
@@ -162,12 +172,19 @@ class Reflector(Generic[R]):
             async with aclosing(cast("AsyncGenerator[Body]", stream)):
                 async for event in stream:
                     version = self._take(event)
-                    self._prove()
                     self._failures = 0
-            self._prove()
+            self._ended(started, moved=version != before)
+
+    def _ended(self, started: float, *, moved: bool) -> None:
+        """Judge the end of a stream: as asked, it had all that happened until then; an early one proves nothing."""
+        asked = self._timing.watch_seconds * _AS_ASKED
+        lasted = time.monotonic() - started
+        if lasted >= asked:
+            self._proven_at = started + asked
+            self._failures = 0
+        elif not moved and lasted < self._timing.watch_seconds / 4:
             # Something that ends streams at once (a proxy, a server that shuts down) must not be hammered.
-            if version == before and time.monotonic() - started < self._timing.watch_seconds / 4:
-                raise Unreachable(f"watch of {self.name} ended as soon as it had begun")
+            raise Unreachable(f"watch of {self.name} ended as soon as it had begun")
 
     def _take(self, event: Body) -> str:
         """Apply one event; return the version it brings the copy to."""
@@ -207,9 +224,6 @@ class Reflector(Generic[R]):
     def _skip(self, key: Key, error: Exception) -> None:
         self.undecodable += 1
         _log.error("object left out", kind=self.name, namespace=key[0], name=key[1], error=repr(error))
-
-    def _prove(self) -> None:
-        self._proven_at = time.monotonic()
 
 
 class Signals:

@@ -148,7 +148,7 @@ async def test_a_crash_tells_nothing(api: Facade, monkeypatch: pytest.MonkeyPatc
 async def test_our_own_missing_rights_tell_nothing(api: Facade, world: World) -> None:
     world.kube.fail("create", Forbidden("User driftstack-facade cannot create", status=403))
     answer = await api.call("POST", "/v1/sessions")
-    check(answer, 500, "internal")
+    check(answer, 503, "feature-unavailable")
     assert "driftstack-facade" not in answer.text
 
 

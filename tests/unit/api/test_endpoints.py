@@ -8,10 +8,11 @@ import pytest
 
 from driftstack_api.agents import problem_of
 from driftstack_api.auth import permits
+from driftstack_api.problems import Problem
 from driftstack_api.sessions.create import body_hash, random_name
 from driftstack_api.sessions.endpoints import preferred_wait
 from driftstack_api.sessions.schemas import CreateSession
-from driftstack_api.wire import malformed
+from driftstack_api.wire import whole
 from driftstack_common.agent_client import AgentProblem, AgentTimeout, AgentUnreachable
 from driftstack_common.protocol import ProblemCode
 
@@ -80,7 +81,7 @@ def test_names_are_never_used_twice() -> None:
 
 
 def test_what_is_no_request_gets_a_whole_answer() -> None:
-    head, _, body = malformed("https://e/").partition(b"\r\n\r\n")
+    head, _, body = whole(Problem("bad-request", "No."), "https://e/").partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert f"content-length: {len(body)}".encode() in head
     assert b'"type":"https://e/bad-request"' in body

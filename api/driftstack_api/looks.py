@@ -1,0 +1,74 @@
+"""Reads of the API server itself, for what no copy can tell: few at a time, and none for long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+
+from driftstack_api.metrics import DIRECT_LOOKS
+from driftstack_common.kinds import Account, ApiKey, Record, Session, from_body
+from driftstack_common.kinds.meta import Resource
+from driftstack_common.kube.client import KubeClient
+from driftstack_common.kube.errors import NotFound, Unreachable
+
+LOOK_SECONDS: Final = 7.0
+"""Longest that a look may take, its turn included: more than a slow API server's 5 s, less than callers endure."""
+LOOKS_AT_ONCE: Final = 32
+
+R = TypeVar("R", bound=Resource)
+
+
+class Looks:
+    """What the API server has now; None is what it doesn't have.
+
+    Every method raises KubeError when it can't be asked, within LOOK_SECONDS.
+    """
+
+    def __init__(self, client: KubeClient) -> None:
+        self._client = client
+        self._turns = asyncio.Semaphore(LOOKS_AT_ONCE)
+
+    async def key(self, namespace: str, name: str) -> ApiKey | None:
+        """Return an API key."""
+        return await self._fetch(ApiKey, namespace, name)
+
+    async def account(self, name: str) -> Account | None:
+        """Return an account."""
+        return await self._fetch(Account, None, name)
+
+    async def session(self, namespace: str, name: str, uid: str | None = None) -> Session | None:
+        """Return a session's object by its name; with `uid`, only that very one."""
+        found = await self._fetch(Session, namespace, name)
+        return found if found is not None and uid in (None, found.uid) else None
+
+    async def session_by_uid(self, namespace: str, uid: str) -> Session | None:
+        """Return a session's object whose name nobody knows."""
+        async with self._turn():
+            listed = await self._client.list_objects(Session.KIND, namespace)
+        for body in listed["items"]:
+            if body["metadata"]["uid"] == uid:
+                return from_body(Session, body)
+        return None
+
+    async def record(self, namespace: str, uid: str) -> Record | None:
+        """Return the record of a session."""
+        return await self._fetch(Record, namespace, uid)
+
+    async def _fetch(self, model: type[R], namespace: str | None, name: str) -> R | None:
+        async with self._turn():
+            try:
+                body: dict[str, Any] = await self._client.get(model.KIND, namespace, name)
+            except NotFound:
+                return None
+        return from_body(model, body)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(LOOK_SECONDS), self._turns:
+                DIRECT_LOOKS.inc()
+                yield
+        except TimeoutError as error:
+            raise Unreachable(f"the API server did not answer within {LOOK_SECONDS:g} s") from error
