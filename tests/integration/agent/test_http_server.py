@@ -85,3 +85,33 @@ async def test_closing_lets_an_answer_finish_and_says_so(server: tuple[HttpServe
     answer = await running
     assert answer.endswith(b"abc")
     assert b"Connection: close" in answer
+
+
+async def test_an_answer_that_nobody_waits_for_is_given_up() -> None:
+    begun, given_up = asyncio.Event(), asyncio.Event()
+
+    async def endless(_: Request) -> Response:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            given_up.set()
+        return Response(200, b"")
+
+    server = HttpServer(endless, refusal)
+    port = await server.start("127.0.0.1", 0)
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(POST + b"abc")
+    async with asyncio.timeout(3):
+        await begun.wait()
+        writer.close()
+        await given_up.wait()
+    await server.close()
+
+
+async def test_a_request_sent_ahead_waits_for_its_turn(server: tuple[HttpServer, int]) -> None:
+    slow = POST.replace(b"/a", b"/slow") + b"one"
+    last = POST.replace(b"Host", b"Connection: close\r\nHost") + b"two"
+    answer = await talk(server[1], slow, last[:30], last[30:], pause=0.05)
+    assert answer.count(b"HTTP/1.1 200") == 2
+    assert answer.index(b"one") < answer.index(b"two")

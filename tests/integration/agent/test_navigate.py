@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -13,7 +14,7 @@ import pytest
 from driftstack_agent.errors import StepError
 from driftstack_agent.urls import canonical_host, check_url
 from driftstack_common.protocol import ProblemCode
-from tests.integration.agent.pod import Driver
+from tests.integration.agent.pod import SESSION, Driver
 from tests.integration.agent.site import Site
 from tests.integration.agent.steps import navigate, navigate_fails, page_title
 from tests.unit.agent.urls_table import NO_URL, OF_THE_POD, TAKEN
@@ -150,6 +151,19 @@ def host_of(url: str) -> str | None:
     authority = re.sub(r"^[\0\s]*https?:[/\\]*", "", re.sub(r"[\t\n\r]", "", url), flags=re.IGNORECASE)
     host = canonical_host(re.split(r"[/\\?#]", authority)[0])
     return f"[{host}]" if isinstance(host, IPv6Address) else str(host)
+
+
+async def test_a_client_that_goes_away_ends_its_step(session: Driver, site: Site) -> None:
+    async def step_is(name: str | None) -> None:
+        async with asyncio.timeout(3):
+            while (await session.client.activity(session.pod.address, session.pod.token, SESSION)).step != name:
+                await asyncio.sleep(0.01)
+
+    left = asyncio.create_task(navigate(session, f"{site.base}/slow?seconds=20"))
+    await step_is("navigate")
+    left.cancel()
+    await step_is(None)
+    assert (await navigate(session, f"{site.base}/hello", timeout_ms=5000)).status == 200
 
 
 async def test_a_timeout_leaves_the_page_usable(session: Driver, site: Site) -> None:

@@ -26,12 +26,14 @@ QUOTA_TEXT = 'browsersessions "x" is forbidden: exceeded quota: driftstack-sessi
 
 
 class FakeKube(KubeClient):
-    """What a test sees: `objects`, `calls`; what it can do: `put`, `remove`, `fail`, `cut`, `mute`."""
+    """What a test sees: `objects`, `calls`; what it can do: `put`, `remove`, `fail`, `hang`, `cut`, `mute`."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], Body] = {}
         self.calls: list[tuple[str, str]] = []
         self.failures: dict[str, KubeError] = {}
+        self.hanging: set[str] = set()
+        self.nonsense: list[Any] = []
         self.quotas: dict[str, int] = {}
         self.watch_seconds: float | None = None
         self.muted = False
@@ -75,6 +77,12 @@ class FakeKube(KubeClient):
         self.failures.pop(method, None)
         if error is not None:
             self.failures[method] = error
+
+    def blind(self) -> None:
+        """Break all watches off, and let no copy be made anew; single objects can still be read and written."""
+        for method in ("list", "watch"):
+            self.fail(method, Unreachable("away"))
+        self.cut()
 
     # What the code under test calls.
 
@@ -135,7 +143,7 @@ class FakeKube(KubeClient):
         if body["metadata"].get("finalizers"):
             body = copy.deepcopy(body)
             body["metadata"].setdefault("deletionTimestamp", format_time(now()))
-            return self.put(kind.plural, body)
+            return {"kind": kind.name, **self.put(kind.plural, body)}
         self.remove(kind.plural, namespace or "", name)
         return body
 
@@ -164,6 +172,8 @@ class FakeKube(KubeClient):
             yield {"type": "ERROR", "object": {"code": 410, "message": "too old resource version"}}
             return
         deadline = asyncio.get_running_loop().time() + seconds
+        while self.nonsense:
+            yield self.nonsense.pop(0)
         while True:
             for version, event, plural, body in list(self._log):
                 if version > position and plural == kind.plural and not self.muted:
@@ -189,6 +199,8 @@ class FakeKube(KubeClient):
     async def _called(self, method: str, kind: Kind) -> None:
         self.calls.append((method, kind.plural))
         await asyncio.sleep(0)
+        if method in self.hanging:
+            await asyncio.Event().wait()
         error = self.failures.get(method) or self.failures.get(f"{method} {kind.plural}")
         if error is not None:
             raise error

@@ -125,11 +125,42 @@ async def test_an_object_that_cannot_be_read_stops_nothing() -> None:
 
 async def test_streams_that_end_as_asked_keep_the_copy_fresh_and_cost_no_list() -> None:
     kube = FakeKube()
-    kube.watch_seconds = 0.3
     async with running(kube) as (reflector, _):
-        await until(lambda: kube.calls.count(("watch", PLURAL)) >= 4)
+        await until(lambda: reflector.synced)
+        oldest = 0.0
+        while kube.calls.count(("watch", PLURAL)) < 3:
+            oldest = max(oldest, reflector.age)
+            await asyncio.sleep(0.001)
         assert reflector.lists == 1
-        assert reflector.age < 1
+        assert 0.8 < oldest < 1.5
+
+
+async def test_neither_events_nor_early_ends_prove_anything() -> None:
+    kube = FakeKube()
+    kube.watch_seconds = 0.3
+    async with running(kube) as (reflector, seen):
+        await until(lambda: kube.calls.count(("watch", PLURAL)) >= 3)
+        kube.put(PLURAL, body("a"))
+        await until(lambda: seen.stored == ["+a"])
+        assert reflector.lists == 1
+        assert reflector.age > 0.6
+
+
+async def test_an_answer_that_makes_no_sense_means_a_new_list() -> None:
+    kube = FakeKube()
+    kube.nonsense = [[], {"type": "MODIFIED", "object": {"metadata": {}}}, {"type": "ADDED"}]
+    async with running(kube) as (reflector, seen):
+        await until(lambda: not kube.nonsense)
+        kube.put(PLURAL, body("a"))
+        await until(lambda: seen.stored == ["+a"])
+        assert reflector.lists == 4
+
+
+async def test_an_error_in_the_stream_means_a_new_list() -> None:
+    kube = FakeKube()
+    kube.nonsense = [{"type": "ERROR", "object": {"code": 500, "reason": "InternalError", "message": "etcd"}}]
+    async with running(kube) as (reflector, _):
+        await until(lambda: reflector.lists == 2)
 
 
 async def test_a_silent_stream_is_noticed_and_replaced() -> None:
