@@ -21,6 +21,8 @@ NOISY: Final = {
     "uvicorn.access": logging.WARNING,
     # kopf's own chatter about each object and each reconnection of a watch.
     "kopf.objects": logging.WARNING,
+    # A line per attempt while the API server is away; the operator says itself when a watch breaks off.
+    "kopf._cogs.clients.watching": logging.CRITICAL,
     "asyncio": logging.WARNING,
     "kubernetes.aio.client.rest": logging.WARNING,
 }

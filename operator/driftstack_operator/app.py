@@ -20,6 +20,7 @@ from driftstack_common.logging import get_logger
 from driftstack_operator.accounts.quotas import WRONG_FOR
 from driftstack_operator.accounts.reconcile import Accounts
 from driftstack_operator.events import Recorder
+from driftstack_operator.handlers import SLOWEST
 from driftstack_operator.health import Health
 from driftstack_operator.intake import Intake
 from driftstack_operator.metrics import Metrics
@@ -29,8 +30,9 @@ from driftstack_operator.sessions.lifecycle import Sessions
 from driftstack_operator.sessions.sight import account_name
 from driftstack_operator.settings import Settings
 from driftstack_operator.store import Store
+from driftstack_operator.streams import Streams
 from driftstack_operator.sweep import Sweep
-from driftstack_operator.watching import Watching
+from driftstack_operator.watching import WATCHED, Watching
 from driftstack_operator.workqueue import WorkQueue
 
 STOP_SECONDS: Final = 8.0
@@ -89,7 +91,9 @@ class Operator:
         )
         self._retention = Retention(kube, settings, self.metrics)
         self._probes = Probes(self.health, self.metrics, settings)
-        self._watching = Watching(kube, self.intake, settings, self.take_signals)
+        self.streams = self.health.streams = Streams(WATCHED, settings.watch_seconds, self.sweep.repair)
+        self.metrics.show_streams(self.streams)
+        self._watching = Watching(kube, self.intake, settings, self.take_signals, self.streams)
         self.metrics.queue_depth.set_function(lambda: self.queue.depth)
         self.metrics.live.set_function(lambda: len(self.store.sessions))
         self._stop = asyncio.Event()
@@ -213,7 +217,7 @@ class Operator:
 async def run(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT."""
     keys = KeyRing.load(settings.agent_keys)
-    kube = await KubeClient.connect(settings.kubeconfig)
+    kube = await KubeClient.connect(settings.kubeconfig, timeout=SLOWEST)
     try:
         async with open_session() as session:
             operator = Operator(kube, AgentClient(session), keys, settings)

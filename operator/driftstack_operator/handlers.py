@@ -6,10 +6,12 @@ while one runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import kopf
+from aiohttp import ClientMiddlewareType
 
 from driftstack_common.kinds import Account, Archetype, Pool, Session
 from driftstack_common.kinds.meta import Kind
@@ -22,6 +24,10 @@ Handlers = list[tuple[Kind, Take]]
 
 POD_SELECTOR: Final = f"{LABEL_APP}={APP_BROWSER}"
 QUOTA_SELECTOR: Final = LABEL_ACCOUNT
+
+NEVER: Final = 86_400.0
+SLOWEST: Final = 15.0
+"""Seconds that an API server in trouble may take to answer."""
 
 
 def cluster_handlers(intake: Intake) -> Handlers:
@@ -40,13 +46,20 @@ def browser_handlers(intake: Intake) -> Handlers:
     return [(POD, intake.pod), (Pool.KIND, intake.pool)]
 
 
-def registry_of(handlers: Handlers, kube: KubeClient) -> kopf.OperatorRegistry:
-    """Return a registry with one handler per kind, the start-up settings, and our own way to log in."""
+def registry_of(
+    handlers: Handlers, kube: KubeClient, observe: ClientMiddlewareType, watch_seconds: int
+) -> kopf.OperatorRegistry:
+    """Return a registry with one handler per kind, the start-up settings, and our own connections.
+
+    Args:
+        observe: sees every request of kopf.
+        watch_seconds: after this time the API server is to end each watch.
+    """
     registry = kopf.OperatorRegistry()
     for kind, take in handlers:
         kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=kind.plural)(_handler(take))
-    kopf.on.startup(registry=registry, id="settings")(configure)
-    kopf.on.login(registry=registry, id="login")(login_of(kube))
+    kopf.on.startup(registry=registry, id="settings")(configure_for(watch_seconds))
+    kopf.on.login(registry=registry, id="login")(login_of(kube, observe))
     return registry
 
 
@@ -57,44 +70,44 @@ def _handler(take: Take) -> Any:
     return handle
 
 
-async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
-    """Set kopf up as a watcher and nothing else (a start-up handler)."""
-    settings.posting.enabled = False
-    settings.peering.standalone = True
-    settings.scanning.disabled = True
-    settings.watching.server_timeout = 300
-    settings.watching.client_timeout = 310
-    settings.watching.connect_timeout = 10
-    settings.watching.chunk_size = 500
-    settings.watching.label_selectors[POD.version, POD.plural] = POD_SELECTOR
-    settings.watching.label_selectors[QUOTA.version, QUOTA.plural] = QUOTA_SELECTOR
-    settings.networking.request_timeout = 30
-    settings.networking.connect_timeout = 5
-    settings.process.ultimate_exiting_timeout = None  # the kubelet's grace period is the last resort
-    # kopf removes its own finalizer wherever no handler needs one: it must never take ours for it.
-    settings.persistence.finalizer = f"{GROUP}/kopf"
+class Pauses:
+    """Seconds between kopf's attempts at one request, without end: kopf stops for good after a last one."""
+
+    def __iter__(self) -> Iterator[float]:
+        while True:
+            yield random.uniform(0.4, 0.8)  # noqa: S311 - spreads load, guards nothing
 
 
-def _bare(token: str | None) -> str | None:
-    """Return the token alone: a kubeconfig's comes as `Bearer …`, a service account's as `bearer …`."""
-    return token.rsplit(" ", 1)[-1] if token else None
+def configure_for(watch_seconds: int) -> Any:
+    """Return a start-up handler that sets kopf up as a watcher and nothing else."""
+
+    async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+        settings.posting.enabled = False
+        settings.peering.standalone = True
+        settings.scanning.disabled = True
+        settings.watching.server_timeout = watch_seconds
+        # What cuts a stream that does not end is `observe`: these count the time to connect as well, and a slow
+        # server may take long for that.
+        settings.watching.client_timeout = watch_seconds + SLOWEST
+        # kopf's own clock for this cancels whatever the task is at, which need not be its stream.
+        settings.watching.inactivity_timeout = NEVER
+        settings.watching.connect_timeout = settings.networking.connect_timeout = SLOWEST
+        settings.networking.request_timeout = SLOWEST
+        settings.networking.error_backoffs = Pauses()
+        settings.watching.label_selectors[POD.version, POD.plural] = POD_SELECTOR
+        settings.watching.label_selectors[QUOTA.version, QUOTA.plural] = QUOTA_SELECTOR
+        settings.process.ultimate_exiting_timeout = None  # the kubelet's grace period is the last resort
+        # kopf removes its own finalizer wherever no handler needs one: it must never take ours for it.
+        settings.persistence.finalizer = f"{GROUP}/kopf"
+
+    return configure
 
 
-def login_of(kube: KubeClient) -> Any:
-    """Return kopf's login handler, with the credentials that this client uses."""
+def login_of(kube: KubeClient, observe: ClientMiddlewareType) -> Any:
+    """Return kopf's login handler: a session of this client, whose requests are observed."""
 
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        # Called again whenever the API server answers 401, as it does when a token has expired.
-        configuration = kube.configuration
-        token = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
-        return kopf.ConnectionInfo(
-            server=configuration.host,
-            ca_path=configuration.ssl_ca_cert,
-            insecure=not configuration.verify_ssl,
-            scheme="Bearer" if token else None,
-            token=_bare(token),
-            certificate_path=configuration.cert_file,
-            private_key_path=configuration.key_file,
-        )
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        # Called again whenever the API server answers 401; kopf has closed the session before by then.
+        return kopf.AiohttpSession(aiohttp_session=kube.open_session(observe), server=kube.host)
 
     return login

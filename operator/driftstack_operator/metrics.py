@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from driftstack_operator.streams import Streams
 
 STAGE_BUCKETS: Final = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -46,6 +49,24 @@ class Metrics:
         self.loop_lag = Gauge(
             "driftstack_event_loop_lag_seconds", "Longest wait for the event loop lately.", registry=self.registry
         )
+        self.watch_age = Gauge(
+            "driftstack_watch_age_seconds",
+            "Time since the watch of a kind was last proven to have brought everything.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.watch_interruptions = Gauge(
+            "driftstack_watch_interruptions",
+            "How often the watch of a kind broke off.",
+            ["kind"],
+            registry=self.registry,
+        )
         self.records_removed = Counter(
             "driftstack_records_removed", "Records removed by the retention rules.", registry=self.registry
         )
+
+    def show_streams(self, streams: Streams) -> None:
+        """Show what is known of the watches, as of each scrape."""
+        for kind in streams.kinds:
+            self.watch_age.labels(kind).set_function(partial(streams.age, kind))
+            self.watch_interruptions.labels(kind).set_function(partial(streams.interruptions, kind))

@@ -68,8 +68,8 @@ class Probes:
 
     async def readyz(self, _: web.Request) -> web.Response:
         """Answer the readiness probe."""
-        primed = self._health.primed
-        return web.json_response({"primed": primed}, status=200 if primed else 503)
+        primed, stale = self._health.primed, self._health.stale()
+        return web.json_response({"primed": primed, "stale": stale}, status=200 if primed and not stale else 503)
 
     async def _show(self, _: web.Request) -> web.Response:
         return web.Response(

@@ -54,6 +54,7 @@ class Settings(BaseSettings):
             that can't be pulled at the first try) before its session is errored with that cause.
         surplus_seconds: how long a session beyond its account's cap waits for a slot.
         sweep_seconds: interval of the direct LISTs that repair what the watches missed.
+        watch_seconds: after this time every watch is ended and taken up again, which proves that it was whole.
         silence_seconds: how long a watch may be behind a LIST before it counts as dead.
         records_per_account, record_days, records_in_cluster: what history is kept.
         probe_port, metrics_port: 0 takes any free port.
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     surplus_seconds: Annotated[float, Field(ge=0)] = 2.0
     busy_check_seconds: Seconds = 10
     sweep_seconds: Seconds = 30
+    watch_seconds: Seconds = 3
     silence_seconds: Seconds = 5
     retention_seconds: Seconds = 600
     records_per_account: Annotated[int, Field(ge=0)] = 500

@@ -1,7 +1,7 @@
-"""Direct LISTs, at start and every half minute: they repair what the watches missed and notice a silent one.
+"""Direct LISTs: they repair what the watches missed, and judge them by it.
 
-A watch that breaks off loses the deletions of the gap (kopf lists again, but tells nothing of what is no longer
-there), and one whose packets are dropped says nothing at all.
+At start, before anything is decided; of one kind, right after kopf has listed it (it tells nothing of what is no
+longer there); and of all kinds every half minute, for what nobody has thought of.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from driftstack_operator.store import Shelf, Store, key_of, version_of
 
 FIRST_RETRY: Final = 0.5
 LONGEST_RETRY: Final = 5.0
+REPAIR_RETRY: Final = 0.5
 
 logger = get_logger(__name__)
 
@@ -76,6 +77,8 @@ class Sweep:
         self._health = health
         self._metrics = metrics
         self._settings = settings
+        self._relisted: set[str] = set()
+        self._asked = asyncio.Event()
         # Pods before sessions: a pod in the first list whose session is not in the second has lost it.
         self._scopes = [
             Scope(kind=NODE, shelf=store.nodes, gone=intake.node_left),
@@ -113,16 +116,52 @@ class Sweep:
             delay = min(delay * 2, LONGEST_RETRY)
 
     async def run(self) -> None:
-        """Sweep until cancelled."""
+        """Sweep and repair until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._rounds(), name="sweep-rounds")
+            group.create_task(self._repairs(), name="sweep-repairs")
+
+    def repair(self, kind: str) -> None:
+        """Have a kind (its plural) listed at once: deletions of it may have been missed."""
+        self._relisted.add(kind)
+        self._asked.set()
+
+    async def _rounds(self) -> None:
         while True:
+            most = self._settings.silence_seconds if self._health.doubtful else self._settings.sweep_seconds
             # Jitter keeps several operators, and the minutes of a clock, from meeting.
-            await asyncio.sleep(self._settings.sweep_seconds * random.uniform(0.9, 1.1))  # noqa: S311 - no secret
+            await asyncio.sleep(most * random.uniform(0.9, 1.1))  # noqa: S311 - no secret
             if not self._health.primed:
                 continue
             try:
                 await self.sweep()
             except KubeError as error:
+                self._health.unjudged()
                 logger.warning("sweep failed", error=str(error))
+
+    async def _repairs(self) -> None:
+        while True:
+            await self._asked.wait()
+            try:
+                await self.repair_relisted()
+            except KubeError as error:
+                logger.warning("repair failed", kinds=sorted(self._relisted), error=str(error))
+                await asyncio.sleep(REPAIR_RETRY)
+
+    async def repair_relisted(self) -> None:
+        """List the kinds that `repair` was called for; they stay due when that fails."""
+        self._asked.clear()
+        due = set(self._relisted)
+        self._relisted.clear()
+        for scope in self._scopes:
+            if scope.kind.plural in due:
+                try:
+                    await self._list(scope)
+                except KubeError:
+                    self._relisted |= due
+                    self._asked.set()
+                    raise
+                due.discard(scope.kind.plural)
 
     async def sweep(self) -> None:
         """Repair the store once, and judge the watches."""
@@ -182,9 +221,9 @@ class Sweep:
         dead = False
         for item in behind[:3]:  # objects that went meanwhile prove nothing; a dead watch misses many
             dead = dead or await self._exists(scope.kind, item)
-        if dead and scope.kind.plural not in self._health.blind:
+        if dead:
             logger.error("the watch is silent", kind=scope.kind.plural, object=behind[0]["metadata"]["name"])
-        (self._health.blind.add if dead else self._health.blind.discard)(scope.kind.plural)
+        self._health.judged(scope.kind.plural, dead=dead)
 
     def _is_behind(self, scope: Scope, item: Body) -> bool:
         uid = item["metadata"]["uid"]

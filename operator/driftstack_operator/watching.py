@@ -8,13 +8,19 @@ from typing import Any, Final
 
 import kopf
 
-from driftstack_common.kube.client import KubeClient
+from driftstack_common.kinds import Account, Archetype, Pool, Session
+from driftstack_common.kube.client import NODE, POD, QUOTA, KubeClient
 from driftstack_common.logging import get_logger
 from driftstack_operator.handlers import Handlers, browser_handlers, cluster_handlers, registry_of
 from driftstack_operator.intake import Intake
 from driftstack_operator.settings import Settings
+from driftstack_operator.streams import Streams
 
 STOP_SECONDS: Final = 5.0
+WATCHED: Final = tuple(
+    kind.plural for kind in (Session.KIND, Account.KIND, Archetype.KIND, Pool.KIND, POD, QUOTA, NODE)
+)
+"""The kinds that are watched, by plural (see handlers)."""
 
 logger = get_logger(__name__)
 
@@ -25,22 +31,30 @@ class Watching:
     Args:
         kube: whose credentials they use.
         intake: told of every event.
-        settings: the browser namespace.
+        settings: the browser namespace, and how long a watch lasts.
         take_signals: installs the process's own signal handlers.
+        streams: observes the watches.
     """
 
     def __init__(
-        self, kube: KubeClient, intake: Intake, settings: Settings, take_signals: Callable[[], None]
+        self,
+        kube: KubeClient,
+        intake: Intake,
+        settings: Settings,
+        take_signals: Callable[[], None],
+        streams: Streams,
     ) -> None:
         self._kube = kube
         self._intake = intake
         self._settings = settings
         self._take_signals = take_signals
+        self._streams = streams
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self, ended: Callable[[], None]) -> None:
         """Begin to watch; `ended` is called when that stops for whatever reason."""
+        self._streams.begin()
         self._task = asyncio.create_task(self._run(), name="watching")
         self._task.add_done_callback(lambda _: ended())
 
@@ -69,10 +83,9 @@ class Watching:
         await kopf.run_tasks([*everywhere, *browsers], ignored=others)
 
     async def _spawn(self, handlers: Handlers, **where: Any) -> Collection[asyncio.Task[Any]]:
+        registry = registry_of(handlers, self._kube, self._streams.observe, self._settings.watch_seconds)
         # A task of its own, because kopf keeps its credentials and settings in context variables.
         tasks: Collection[asyncio.Task[Any]] = await asyncio.create_task(
-            kopf.spawn_tasks(
-                registry=registry_of(handlers, self._kube), standalone=True, stop_flag=self._stop, **where
-            )
+            kopf.spawn_tasks(registry=registry, standalone=True, stop_flag=self._stop, **where)
         )
         return tasks

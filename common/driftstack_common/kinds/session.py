@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from driftstack_common.kinds.meta import Condition, Kind, Model, Resource
 from driftstack_common.names import ANNOTATION_API_KEY_ID, ANNOTATION_CREATED_AT, KUBECTL_KEY_ID
 from driftstack_common.times import parse_time
+
+PLAUSIBLE: Final = timedelta(seconds=60)
+"""How far the facade's stamp may be from the API server's; more is a clock that is wrong."""
 
 Purpose = Literal["production_customer"]
 BehavioralProfile = Literal["casual", "regular", "power_user"]
@@ -111,11 +114,14 @@ class Session(Resource, frozen=True, kw_only=True):
     @property
     def created_at(self) -> datetime:
         """Creation, to the millisecond when the facade made it, else to the second."""
+        stored_at = self.metadata.creation_timestamp
         with contextlib.suppress(KeyError, ValueError):  # a restored object may carry anything
-            return parse_time(self.metadata.annotations[ANNOTATION_CREATED_AT])
-        if self.metadata.creation_timestamp is None:
+            said = parse_time(self.metadata.annotations[ANNOTATION_CREATED_AT])
+            if stored_at is None or abs(said - stored_at) < PLAUSIBLE:
+                return said
+        if stored_at is None:
             raise ValueError("a session that the API server has not stored yet has no creation time")
-        return self.metadata.creation_timestamp
+        return stored_at
 
     @property
     def api_key_id(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from copy import copy
 from pathlib import Path
@@ -15,11 +16,13 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
 import aiohttp
-from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.errors import KubeError, Unreachable, from_status
+from driftstack_common.kube.transport import Transport
+from driftstack_common.times import CLOCK
 
 Body = dict[str, Any]
 
@@ -33,7 +36,6 @@ QUOTA: Final = Kind("ResourceQuota", "resourcequotas", group="", version="v1")
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
-CONNECT_SECONDS: Final = 5.0
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
@@ -67,10 +69,10 @@ class KubeClient:
     """
 
     def __init__(self, configuration: Configuration, timeout: float = 10.0) -> None:
-        configuration.connection_pool_maxsize = 0  # no limit: callers bound their own concurrency
         self._configuration = configuration
-        self._api = ApiClient(configuration)
-        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=CONNECT_SECONDS)
+        self._transport = Transport(configuration)
+        # A dead path ends a connection long before (see transport); a slow server may take all of it.
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._guard: Guard | None = None
 
     def guarded(self, guard: Guard) -> KubeClient:
@@ -80,9 +82,16 @@ class KubeClient:
         return client
 
     @property
-    def configuration(self) -> Configuration:
-        """Host and credentials, for a library that connects by itself."""
-        return self._configuration
+    def host(self) -> str:
+        """Where the API server is, as a URL."""
+        return str(self._configuration.host)
+
+    def open_session(self, *middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
+        """Return a session for a library that makes its own requests to `host`; the caller closes it.
+
+        Every request gets this client's credentials as they are at that moment.
+        """
+        return self._transport.open_session(self._authorize, *middlewares)
 
     @classmethod
     async def connect(cls, kubeconfig: Path | None = None, timeout: float = 10.0) -> KubeClient:
@@ -103,7 +112,7 @@ class KubeClient:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._api.close()
+        await self._transport.close()
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Body:
         """Return one object."""
@@ -183,7 +192,7 @@ class KubeClient:
         """
         params = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": resource_version, **query}
         begin = self._timeout.total or silence
-        timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=max(begin, silence))
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=begin, sock_read=max(begin, silence))
         response = await self._send("GET", path(kind, namespace), query=params, timeout=timeout)
         try:
             if response.status != 200:
@@ -255,15 +264,25 @@ class KubeClient:
         headers = {"Accept": accept, "Content-Type": content_type}
         url = f"{self._configuration.host}{target}" + (f"?{urlencode(query)}" if query else "")
         try:
-            # A service account's token is read from its file again before it expires.
-            token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
-            if token:
-                headers["Authorization"] = token
-            answer = await self._api.rest_client.request(method, url, headers, body, _request_timeout=timeout)
+            headers |= await self._credentials()
+            sent = time.time()
+            answer = await self._transport.request(method, url, headers, body, _request_timeout=timeout)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"{method} {target}: {error!r}") from error
         response: aiohttp.ClientResponse = answer.response
+        CLOCK.learn(response.headers.get("Date"), sent, time.time())
         return response
+
+    async def _authorize(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        request.headers.update(await self._credentials())
+        return await handler(request)
+
+    async def _credentials(self) -> dict[str, str]:
+        # A service account's token is read from its file again before it expires.
+        token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        return {"Authorization": token} if token else {}
 
     @staticmethod
     async def _error(response: aiohttp.ClientResponse) -> KubeError:

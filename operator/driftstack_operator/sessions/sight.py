@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from driftstack_common.kinds import Account, Archetype, Pool, Session
 from driftstack_common.kinds.meta import Kind
-from driftstack_common.kube.client import KubeClient
+from driftstack_common.kube.client import POD, KubeClient
 from driftstack_common.kube.errors import NotFound
 from driftstack_common.names import ACCOUNT_NAMESPACE_PREFIX, archetype_name
 from driftstack_operator.pods.view import PodView
@@ -45,9 +45,12 @@ class Sight:
         self._settings = settings
 
     async def look(self, uid: str) -> None:
-        """Fetch what a session that has not started needs and the store doesn't have."""
+        """Fetch what a session needs and the store doesn't have."""
         session = self._store.sessions.by_uid(uid)
-        if session is None or session.ending or session.status.browser is not None:
+        if session is None or session.ending:
+            return
+        if session.status.browser is not None:
+            await self._look_for_pod(session, session.status.browser.pod)
             return
         account = self.account_of(session)
         name = account_name(session.metadata.namespace)
@@ -62,6 +65,13 @@ class Sight:
             await self._fetch(self._store.archetypes, Archetype.KIND, self._settings.system_namespace, wanted)
         if self._pool() is None:
             await self._fetch(self._store.pools, Pool.KIND, self._settings.browser_namespace, self._settings.pool)
+
+    async def _look_for_pod(self, session: Session, name: str) -> None:
+        """Fetch a started session's pod before it is called gone: its session may be known before it is."""
+        track = self._tracks.get(session.uid)
+        seen_to_go = track is not None and track.lost_pod is not None
+        if name and not seen_to_go and not self._store.pods.group(session.uid):
+            await self._fetch(self._store.pods, POD, self._settings.browser_namespace, name)
 
     def observe(self, uid: str) -> Observed:
         """Return what is known of the session now; no await, so that nothing changes before it is decided."""

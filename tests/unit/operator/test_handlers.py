@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
+import aiohttp
 import kopf
-import pytest
 from kubernetes.aio.client import Configuration
 
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.names import ACCOUNT_FINALIZER, FINALIZER
-from driftstack_operator.handlers import browser_handlers, cluster_handlers, configure, login_of, registry_of
+from driftstack_operator.handlers import browser_handlers, cluster_handlers, configure_for, login_of, registry_of
 from driftstack_operator.intake import Intake
 from driftstack_operator.sessions.tracks import Tracks
 from driftstack_operator.store import Store
+from driftstack_operator.watching import WATCHED
 from tests.unit.operator.builders import UID, session_body
 
 
-class Credentials(KubeClient):
-    """A client that has nothing but its configuration."""
-
-    def __init__(self, token: str | None) -> None:
-        self._configuration = Configuration(host="https://10.96.0.1:443")
-        if token is not None:
-            self._configuration.api_key["BearerToken"] = token
+async def observe(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    return await handler(request)
 
 
 class Touched:
@@ -52,33 +49,39 @@ def intake(touched: Touched) -> Intake:
     return Intake(Store(), Tracks(), touched)
 
 
-@pytest.mark.parametrize("token", ["Bearer abc.def", "bearer abc.def"], ids=["kubeconfig", "service account"])
-async def test_login_gives_kopf_the_bare_token(token: str) -> None:
-    connection = await login_of(Credentials(token))()
-    assert (connection.server, connection.scheme, connection.token) == (
-        "https://10.96.0.1:443",
-        "Bearer",
-        "abc.def",
-    )
-
-
-async def test_login_with_certificates_has_no_token() -> None:
-    connection = await login_of(Credentials(None))()
-    assert (connection.scheme, connection.token) == (None, None)
+async def test_kopf_uses_a_session_of_the_client_and_a_new_one_with_each_login() -> None:
+    kube = KubeClient(Configuration(host="https://10.96.0.1:443"))
+    login = login_of(kube, observe)
+    one, other = await login(), await login()
+    assert one.server == "https://10.96.0.1:443"
+    assert one.aiohttp_session is not other.aiohttp_session
+    for connection in (one, other):
+        await connection.aiohttp_session.close()
+    await kube.close()
 
 
 async def test_kopf_never_takes_our_finalizers_for_its_own() -> None:
     settings = kopf.OperatorSettings()
-    await configure(settings)
+    await configure_for(3)(settings)
     assert settings.persistence.finalizer not in (FINALIZER, ACCOUNT_FINALIZER)
     assert settings.peering.standalone is True
     assert settings.posting.enabled is False
     assert settings.scanning.disabled is True
 
 
+async def test_kopf_tries_for_ever_and_often() -> None:
+    settings = kopf.OperatorSettings()
+    await configure_for(3)(settings)
+    pauses = settings.networking.error_backoffs
+    assert not isinstance(pauses, float)
+    assert all(pause < 1 for pause in itertools.islice(pauses, 1000))
+    assert settings.watching.server_timeout == 3
+
+
 def test_every_kind_has_a_handler_that_writes_nothing() -> None:
     touched = intake(Touched())
-    registry = registry_of(cluster_handlers(touched) + browser_handlers(touched), Credentials(None))
+    handlers = cluster_handlers(touched) + browser_handlers(touched)
+    registry = registry_of(handlers, KubeClient(Configuration()), observe, 3)
     watched = {handler.id for handler in registry._watching.get_all_handlers()}
     assert watched == {
         "browsersessions",
@@ -89,6 +92,7 @@ def test_every_kind_has_a_handler_that_writes_nothing() -> None:
         "pods",
         "browserpools",
     }
+    assert watched == set(WATCHED)
     assert list(registry._changing.get_all_handlers()) == []
 
 

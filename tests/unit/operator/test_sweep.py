@@ -15,6 +15,7 @@ from driftstack_operator.health import Health
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.probes import Probes
 from driftstack_operator.settings import load_settings
+from driftstack_operator.streams import Streams
 from tests.unit.operator.builders import UID, pod_body
 from tests.unit.operator.fakes import FakeKube
 from tests.unit.operator.rig import Rig
@@ -22,10 +23,11 @@ from tests.unit.operator.rig import Rig
 ABOUT = Subject(kind="SessionRecord", namespace="acct-acme", name=UID, uid="u")
 
 
-async def judge(rig: Rig) -> set[str]:
+async def judge(rig: Rig, times: int = 1) -> set[str]:
     """Have the sweep judge the watches by what it lists now."""
-    for scope, listing in await rig.operator.sweep.list_all():
-        await rig.operator.sweep._judge(scope, listing)
+    for _ in range(times):
+        for scope, listing in await rig.operator.sweep.list_all():
+            await rig.operator.sweep._judge(scope, listing)
     return rig.operator.health.blind
 
 
@@ -42,17 +44,62 @@ async def test_watch_that_delivers_is_healthy(rig: Rig) -> None:
     await rig.ready()
     rig.operator.store.pods.delivered.clear()
     rig.run_pod()
-    assert "pods" not in await judge(rig)
+    assert "pods" not in await judge(rig, 2)
 
 
 async def test_watch_that_misses_a_change_is_blind_until_it_delivers(rig: Rig) -> None:
     watchers, rig.kube.watchers = rig.kube.watchers, []
     rig.run_pod()
+    assert "pods" not in await judge(rig)
+    assert rig.operator.health.doubtful
     assert "pods" in await judge(rig)
     assert any("pods" in problem for problem in rig.operator.health.problems())
     rig.kube.watchers = watchers
     rig.run_pod()
     assert "pods" not in await judge(rig)
+
+
+async def test_no_watch_is_blind_while_the_api_server_is_away(rig: Rig) -> None:
+    rig.kube.watchers = []
+    rig.run_pod()
+    assert "pods" in await judge(rig, 2)
+    rig.operator.health.unjudged()
+    assert rig.operator.health.problems() == []
+    assert "pods" not in await judge(rig)
+
+
+async def test_kind_that_kopf_listed_anew_is_repaired_at_once(rig: Rig) -> None:
+    await rig.ready()
+    rig.kube.watchers = []
+    rig.kube.vanish(POD, "driftstack-browsers", f"browser-{UID}")
+    rig.operator.sweep.repair("pods")
+    await rig.operator.sweep.repair_relisted()
+    assert len(rig.operator.store.pods.group(UID)) == 0
+    assert len(rig.operator.store.sessions) == 1
+
+
+async def test_repair_that_fails_stays_due(rig: Rig) -> None:
+    await rig.ready()
+    rig.kube.watchers = []
+    rig.kube.vanish(POD, "driftstack-browsers", f"browser-{UID}")
+    rig.kube.fail("list", "pods", Unreachable("no answer"))
+    rig.operator.sweep.repair("pods")
+    with pytest.raises(Unreachable):
+        await rig.operator.sweep.repair_relisted()
+    await rig.operator.sweep.repair_relisted()
+    assert len(rig.operator.store.pods.group(UID)) == 0
+
+
+async def test_repairs_run_beside_the_rounds(rig: Rig) -> None:
+    await rig.ready()
+    rig.kube.watchers = []
+    rig.kube.vanish(POD, "driftstack-browsers", f"browser-{UID}")
+    task = asyncio.create_task(rig.operator.sweep.run())
+    rig.operator.sweep.repair("pods")
+    await rig.settle()
+    assert len(rig.operator.store.pods.group(UID)) == 0
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def test_object_that_went_meanwhile_proves_nothing(rig: Rig) -> None:
@@ -92,6 +139,19 @@ async def test_healthz_says_what_is_wrong() -> None:
     answer = await probes.healthz(request)
     assert answer.status == 503
     assert json.loads(answer.text or "") == {"problems": ["the watch of pods brings nothing"]}
+
+
+async def test_readyz_is_honest_about_watches() -> None:
+    health = Health(Streams(["pods", "nodes"], 3, lambda _: None))
+    probes = Probes(health, Metrics(), load_settings())
+    request = make_mocked_request("GET", "/readyz")
+    health.primed = True
+    answer = await probes.readyz(request)
+    assert answer.status == 503
+    assert json.loads(answer.text or "") == {"primed": True, "stale": ["nodes", "pods"]}
+    assert health.streams is not None
+    health.streams.begin()
+    assert (await probes.readyz(request)).status == 200
 
 
 async def test_readyz_follows_the_first_lists() -> None:
