@@ -15,6 +15,7 @@ from driftstack_agent.capture import Captured, capture
 from driftstack_agent.deadline import Deadline
 from driftstack_agent.errors import CdpFailure, StartError, StepError
 from driftstack_agent.lifetime import Alarm, Clocks
+from driftstack_agent.memory import OomKills
 from driftstack_agent.page import Page, open_page
 from driftstack_agent.urls import check_url
 from driftstack_common.kinds.archetype import Device
@@ -53,8 +54,9 @@ class Agent:
         ended: done with the reason once the agent has to end; who runs it winds down then.
     """
 
-    def __init__(self, browser: Browser, start_seconds: float) -> None:
+    def __init__(self, browser: Browser, start_seconds: float, oom_kills: OomKills | None = None) -> None:
         loop = asyncio.get_running_loop()
+        self._oom_kills = oom_kills or OomKills()
         self.ended: asyncio.Future[Termination] = loop.create_future()
         self._browser = browser
         self._start_seconds = start_seconds
@@ -115,7 +117,8 @@ class Agent:
 
     def _browser_exited(self, exited: asyncio.Future[int]) -> None:
         if self._ready.done() and not exited.cancelled():  # before that, its closed pipe fails the start
-            self.end(EndReason.BROWSER_CRASHED, f"Chromium {_describe_exit(exited.result())}")
+            reason = EndReason.OUT_OF_MEMORY if self._oom_kills.any else EndReason.BROWSER_CRASHED
+            self.end(reason, f"Chromium {_describe_exit(exited.result())}")
 
     def _browser_disconnected(self, _: asyncio.Future[None]) -> None:
         if self._ready.done() and not self.ended.done():
@@ -144,7 +147,11 @@ class Agent:
         page.lost.add_done_callback(lambda lost: self._page_lost(page, lost))
 
     def _page_lost(self, page: Page, lost: asyncio.Future[str]) -> None:
-        if not lost.cancelled() and not self.ended.done() and not self._browser.connection.is_closed:
+        if lost.cancelled() or self.ended.done() or self._browser.connection.is_closed:
+            return
+        if self._oom_kills.any:  # the next page would meet the same end, and its step the same silence
+            self.end(EndReason.OUT_OF_MEMORY, f"the memory limit is reached: {lost.result()}")
+        else:
             self._give_up(page, f"lost: {lost.result()}")
 
     def _give_up(self, page: Page, why: str) -> None:
@@ -314,7 +321,7 @@ class Agent:
     def _refuse_if_ended(self) -> None:
         if self.ended.done():
             reason = self.ended.result().reason
-            if reason is EndReason.BROWSER_CRASHED:
+            if reason in (EndReason.BROWSER_CRASHED, EndReason.OUT_OF_MEMORY):
                 raise StepError(ProblemCode.BROWSER_FAILED, self.ended.result().message)
             raise StepError(ProblemCode.ENDED, f"the session has ended: {reason}", reason=reason)
 

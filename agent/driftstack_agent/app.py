@@ -20,6 +20,8 @@ from driftstack_common.protocol import EndReason, Termination
 
 TERMINATION_LIMIT: Final = 4096
 """Most bytes of a termination message; the kubelet cuts longer ones."""
+MESSAGE_LENGTH: Final = 1024
+"""Most characters of its message: what the session's record keeps of it."""
 EXIT_CODES: Final = {EndReason.IDLE: 0, EndReason.DURATION: 0, EndReason.TERMINATED: 143}
 """Exit code by reason; 1 for the others."""
 
@@ -58,13 +60,22 @@ async def _serve(settings: Settings, process: chromium.Process) -> Termination:
 
 
 def write_termination(path: str, termination: Termination) -> None:
-    """Write the termination message, cut to what the kubelet keeps."""
-    excess = len(msgspec.json.encode(termination)) - TERMINATION_LIMIT
-    if excess > 0:
-        # Escapes may make a character six bytes; the end of a message is where the cause stands.
-        termination = msgspec.structs.replace(termination, message=termination.message[-TERMINATION_LIMIT // 8 :])
+    """Write the termination message with the end of the log, cut to what the kubelet keeps."""
+    data = fitted(msgspec.structs.replace(termination, log=logs.tail()))
     try:
         with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o644)) as file:
-            file.write(msgspec.json.encode(termination))
+            file.write(data)
     except OSError as error:
         logs.error("termination message not written", path=path, error=str(error))
+
+
+def fitted(termination: Termination) -> bytes:
+    """Return the message as JSON of at most TERMINATION_LIMIT bytes: the log's oldest lines go first."""
+    message = termination.message[-MESSAGE_LENGTH:]  # the end of a message is where the cause stands
+    termination = msgspec.structs.replace(termination, message=message)
+    while len(data := msgspec.json.encode(termination)) > TERMINATION_LIMIT:
+        if termination.log:
+            termination = msgspec.structs.replace(termination, log=termination.log.partition("\n")[2])
+        else:  # escapes may make a character six bytes
+            termination = msgspec.structs.replace(termination, message=message[-TERMINATION_LIMIT // 8 :])
+    return data

@@ -85,7 +85,7 @@ class Endpoints:
 
     async def _navigate(self, session: str, message: Navigate) -> Response:
         step = self._agent.navigate(session, message)
-        return _answer(await _logged(step, "navigate", url=logs.shown_url(message.url)))
+        return _answer(await _logged(step, "navigate"))
 
     async def _capture(self, session: str, message: Capture) -> Response:
         step = self._agent.capture(session, message)

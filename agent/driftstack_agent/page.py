@@ -112,7 +112,7 @@ class Page:
                     try:
                         self._take(event)
                     except msgspec.MsgspecError as error:  # one event less beats a page nobody follows
-                        logs.error("event not understood", method=event.method, error=str(error))
+                        logs.error("event not understood", method=event.method, error=type(error).__name__)
             except CdpFailure as error:
                 self.lost.set_result(str(error))
                 self._changed.set()
@@ -132,7 +132,7 @@ class Page:
         try:
             await self.target.send("Page.handleJavaScriptDialog", {"accept": accept})
         except CdpFailure as error:
-            logs.info("dialog not answered", error=str(error))
+            logs.info("dialog not answered", error=type(error).__name__)
 
     async def responsive(self) -> bool:
         """Whether the page can be used; asks it only if it missed a deadline before."""
@@ -152,7 +152,7 @@ class Page:
         try:
             await self.target.send("Page.stopLoading", timeout=_STOP_SECONDS)
         except CdpFailure as error:
-            logs.info("loading not stopped", error=str(error))
+            logs.info("loading not stopped", error=type(error).__name__)
 
     async def navigate(self, request: Navigate, url: str, deadline: Deadline) -> Navigated:
         """Load a checked URL and wait as asked, until the deadline.

@@ -188,19 +188,24 @@ class EndReason(StrEnum):
     """Why the agent ended; first word of the termination message.
 
     idle, duration: the session's own clocks, exit 0. terminated: SIGTERM, exit 143.
-    browser-crashed, sandbox-missing, start-failed: exit 1.
+    browser-crashed, out-of-memory, sandbox-missing, start-failed: exit 1.
     """
 
     IDLE = "idle"
     DURATION = "duration"
     TERMINATED = "terminated"
     BROWSER_CRASHED = "browser-crashed"
+    OUT_OF_MEMORY = "out-of-memory"
     SANDBOX_MISSING = "sandbox-missing"
     START_FAILED = "start-failed"
 
 
 class Termination(Answer, frozen=True, kw_only=True):
-    """What the agent writes to the container's termination message: JSON, at most 4 KiB."""
+    """What the agent writes to the container's termination message: JSON, at most 4 KiB.
+
+    log is the end of its log, whole lines.
+    """
 
     reason: EndReason
     message: str = ""
+    log: str = ""

@@ -167,7 +167,6 @@ class Operator:
         """Run everything that works beside the watches; a part that fails stops the operator."""
         parts = {
             "queue": self._work(),
-            "events": self.recorder.run(),
             "sweep": self.sweep.run(),
             "retention": self._retention.run(),
             "lag": self.health.measure_lag(self.metrics),
@@ -192,10 +191,9 @@ class Operator:
     async def _wind_down(self, tasks: list[asyncio.Task[None]]) -> None:
         self._stop.set()
         self.queue.close()
-        await self.sessions.claims.close()
+        await self.sessions.close()
         if self._primed.is_set():  # the queue's workers end by themselves
             await asyncio.wait(tasks[:1], timeout=STOP_SECONDS)
-        await self.recorder.drain(1.0)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)

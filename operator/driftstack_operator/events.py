@@ -1,104 +1,133 @@
 """Kubernetes Events about sessions: what `kubectl describe` and `kubectl get events` show.
 
-Best effort: they are posted beside the work, bounded, and dropped rather than waited for.
+An Event is one act of a session's life like the others: written before the next one, repeated until it is there.
+Its name follows from the session and the reason, so one that is posted again after a lost answer or a crash is no
+second one.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final, Literal
-from uuid import uuid4
 
 import msgspec
 
+from driftstack_common.kinds import Phase, Record, Session
+from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import EVENT, Body, KubeClient
-from driftstack_common.kube.errors import KubeError
+from driftstack_common.kube.errors import AlreadyExists, Forbidden, Invalid, NamespaceTerminating, NotFound
 from driftstack_common.logging import get_logger
 from driftstack_common.names import API_VERSION
 from driftstack_common.times import format_time, now
 from driftstack_operator.metrics import Metrics
 
-LONGEST_QUEUE: Final = 1000
-POSTERS: Final = 4
+READY: Final = "Ready"
 COMPONENT: Final = "driftstack-operator"
+LONGEST_MESSAGE: Final = 1024
+"""Characters of an Event's message that the API server takes."""
 
+EventType = Literal["Normal", "Warning"]
 logger = get_logger(__name__)
 
 
-class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """The object that an Event is about."""
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """An Event to post.
 
-    kind: str
+    Attributes:
+        session: uid of the session it tells of; with the reason, its name.
+        kind, namespace, name, uid: the object it is about, the session or its record.
+        at: when it happened, RFC 3339.
+    """
+
+    session: str
+    kind: Kind
     namespace: str
     name: str
     uid: str
+    type: EventType
+    reason: str
+    message: str
+    at: str
 
 
 class Recorder:
-    """Takes Events in and posts them in the background.
+    """Posts Events.
 
     Args:
         kube: client to post with.
-        metrics: counts what was dropped.
+        metrics: counts what will never be posted.
     """
 
     def __init__(self, kube: KubeClient, metrics: Metrics) -> None:
         self._kube = kube
         self._metrics = metrics
-        self._queue: asyncio.Queue[Body] = asyncio.Queue(LONGEST_QUEUE)
 
-    def post(self, about: Subject, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
-        """Have an Event posted soon; never blocks, never fails."""
+    async def post(self, event: Event) -> None:
+        """Post an Event that may be posted already.
+
+        Raises:
+            KubeError: it could not be posted now; try again. One that the API server will never take (its
+                namespace goes, or a right is missing) is counted and logged instead: no session waits for it.
+        """
         try:
-            self._queue.put_nowait(build_event(about, kind, reason, message))
-        except asyncio.QueueFull:
+            await self._kube.create(EVENT, event.namespace, build_event(event))
+        except AlreadyExists:
+            return
+        except (NamespaceTerminating, NotFound, Forbidden, Invalid) as error:
             self._metrics.events_dropped.inc()
-
-    async def run(self) -> None:
-        """Post until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for number in range(POSTERS):
-                group.create_task(self._post(), name=f"event-poster-{number}")
-
-    async def drain(self, timeout: float) -> None:
-        """Wait until everything taken in is posted, or the time is over."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._queue.join()
-        except TimeoutError:
-            self._metrics.events_dropped.inc(self._queue.qsize())
-
-    async def _post(self) -> None:
-        while True:
-            body = await self._queue.get()
-            try:
-                await self._kube.create(EVENT, body["metadata"]["namespace"], body)
-            except KubeError as error:
-                self._metrics.events_dropped.inc()
-                logger.debug("event dropped", reason=body["reason"], error=str(error))
-            finally:
-                self._queue.task_done()
+            logger.warning("event refused", session=event.session, reason=event.reason, error=error.message)
 
 
-def build_event(about: Subject, kind: str, reason: str, message: str) -> Body:
+def ready_event(session: Session) -> Event:
+    """Return the Event of a session that became ready."""
+    meta, status = session.metadata, session.status
+    pod = status.browser.pod if status.browser is not None else ""
+    return Event(
+        session=session.uid,
+        kind=Session.KIND,
+        namespace=meta.namespace or "",
+        name=meta.name,
+        uid=meta.uid,
+        type="Normal",
+        reason=READY,
+        message=f"ready after {status.ready_in} on pod {pod}",
+        at=status.stages.ready or format_time(now()),
+    )
+
+
+def end_event(record: Record) -> Event:
+    """Return the Event of a session that ended; it is about the record, which stays."""
+    meta, spec = record.metadata, record.spec
+    return Event(
+        session=spec.session_uid,
+        kind=Record.KIND,
+        namespace=meta.namespace or "",
+        name=meta.name,
+        uid=meta.uid,
+        type="Warning" if Phase(spec.phase) is Phase.ERRORED else "Normal",
+        reason=spec.reason,
+        message=spec.message,
+        at=spec.ended_at,
+    )
+
+
+def build_event(event: Event) -> Body:
     """Return the Event object."""
-    moment = format_time(now())
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"{about.name[:220]}.{uuid4().hex[:16]}", "namespace": about.namespace},
+        "metadata": {"name": f"{event.session}.{event.reason.lower()}", "namespace": event.namespace},
         "involvedObject": {
             "apiVersion": API_VERSION,
-            "kind": about.kind,
-            "namespace": about.namespace,
-            "name": about.name,
-            "uid": about.uid,
+            "kind": event.kind.name,
+            "namespace": event.namespace,
+            "name": event.name,
+            "uid": event.uid,
         },
-        "type": kind,
-        "reason": reason,
-        "message": message[:1024],
-        "firstTimestamp": moment,
-        "lastTimestamp": moment,
+        "type": event.type,
+        "reason": event.reason,
+        "message": event.message[:LONGEST_MESSAGE],
+        "firstTimestamp": event.at,
+        "lastTimestamp": event.at,
         "count": 1,
         "source": {"component": COMPONENT},
         "reportingComponent": COMPONENT,

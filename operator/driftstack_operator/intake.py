@@ -125,7 +125,7 @@ class Intake:
 
     def node_left(self, node: NodeView) -> None:
         """A node's object is gone, and with it what ran there."""
-        self._store.lost_nodes.add(node.name)
+        self._store.lose_node(node.name)
         self._touch_node(node.name)
 
     def _touch_node(self, name: str) -> None:

@@ -44,7 +44,9 @@ class Metrics:
             "driftstack_sweep_repairs", "Objects that only a LIST showed.", ["kind"], registry=self.registry
         )
         self.events_dropped = Counter(
-            "driftstack_events_dropped", "Kubernetes Events that could not be posted.", registry=self.registry
+            "driftstack_events_dropped",
+            "Kubernetes Events that the API server will not take.",
+            registry=self.registry,
         )
         self.loop_lag = Gauge(
             "driftstack_event_loop_lag_seconds", "Longest wait for the event loop lately.", registry=self.registry

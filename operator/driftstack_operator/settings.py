@@ -53,6 +53,8 @@ class Settings(BaseSettings):
         stuck_seconds: how long a pod may show a cause that could still pass (no node has room, an image
             that can't be pulled at the first try) before its session is errored with that cause.
         surplus_seconds: how long a session beyond its account's cap waits for a slot.
+        busy_check_seconds: how long a step may be marked before its agent is asked whether it runs.
+        last_words_seconds: how long the record of a session whose pod is deleted waits for the agent's log.
         sweep_seconds: interval of the direct LISTs that repair what the watches missed.
         watch_seconds: after this time every watch is ended and taken up again, which proves that it was whole.
         silence_seconds: how long a watch may be behind a LIST before it counts as dead.
@@ -73,7 +75,8 @@ class Settings(BaseSettings):
     start_timeout_seconds: Seconds = 60
     stuck_seconds: Seconds = 30
     surplus_seconds: Annotated[float, Field(ge=0)] = 2.0
-    busy_check_seconds: Seconds = 10
+    busy_check_seconds: Seconds = 5
+    last_words_seconds: Annotated[float, Field(ge=0)] = 5.0
     sweep_seconds: Seconds = 30
     watch_seconds: Seconds = 3
     silence_seconds: Seconds = 5

@@ -155,7 +155,13 @@ class Store:
         self.nodes: Shelf[NodeView] = Shelf(read_node)
         self.quotas: Shelf[QuotaView] = Shelf(read_quota)
         self.lost_nodes: set[str] = set()
-        """Names of nodes that were seen to go."""
+        """Names of nodes that were seen to go, while pods or sessions are on them."""
+
+    def lose_node(self, name: str) -> None:
+        """A node's object is gone, and with it what runs there; those that nothing is on any more are forgotten."""
+        occupied = {pod.node for pod in self.pods.values()}
+        occupied |= {s.status.browser.node for s in self.sessions.values() if s.status.browser is not None}
+        self.lost_nodes = (self.lost_nodes | {name}) & occupied
 
     def node_lost(self, name: str) -> bool:
         """Whether what runs on this node is lost. A node never heard of is not: its event may be on its way."""

@@ -190,7 +190,7 @@ def test_schemas_are_strict(kind: str) -> None:
 
 COLUMNS: Final = {
     "BrowserSession": ["Phase", "Reason", "Archetype", "Ready-In", "Pool", "Node", "Age"],
-    "SessionRecord": ["Phase", "Reason", "Session", "Archetype", "Duration(ms)", "Ended"],
+    "SessionRecord": ["Phase", "Reason", "Session", "Archetype", "Duration(ms)", "Ended", "Message"],
     "Account": ["Tier", "Limit", "Ready", "Suspended", "Namespace", "Age"],
 }
 

@@ -14,6 +14,7 @@ class RecordSpec(Model, frozen=True, kw_only=True):
     Attributes:
         ready_at: None when it never became ready.
         duration_milliseconds: from created_at to ended_at.
+        agent_log: last lines of the agent's log, at most 2 KiB; nothing of a page is in them.
     """
 
     session_name: str
@@ -32,6 +33,7 @@ class RecordSpec(Model, frozen=True, kw_only=True):
     ended_at: str
     duration_milliseconds: int
     browser: Browser | None = None
+    agent_log: str = ""
 
 
 class Record(Resource, frozen=True, kw_only=True):

@@ -122,8 +122,8 @@ def _container(pool: PoolSpec, token: str, image_pull_policy: str) -> Body:
             "capabilities": {"drop": ["ALL"]},
         },
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108 - the pod's own
-        # Only what the agent writes: a log could carry a page's content into the record.
-        "terminationMessagePolicy": "File",
+        # An agent that is killed writes nothing: then the end of its log, which holds nothing of a page.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
     }
 
 

@@ -18,6 +18,7 @@ AGENT_REASONS: Final = {
     EndReason.DURATION: Reason.MAX_DURATION,
     EndReason.TERMINATED: Reason.TERMINATED,
     EndReason.BROWSER_CRASHED: Reason.BROWSER_CRASHED,
+    EndReason.OUT_OF_MEMORY: Reason.OUT_OF_MEMORY,
     EndReason.SANDBOX_MISSING: Reason.SANDBOX_MISSING,
     EndReason.START_FAILED: Reason.START_FAILED,
 }
@@ -56,7 +57,11 @@ STUCK_WAITING: Final = {
     "RunContainerError": Reason.START_FAILED,
 }
 """The container waits for something that may pass."""
+RUNTIME_REASONS: Final = frozenset({"ContainerCannotRun", "StartError"})
+"""The container never ran: the message is the runtime's, not the end of the agent's log."""
 SIGTERM_EXIT: Final = 143
+LONGEST_LOG: Final = 2048
+"""Most bytes of an agent's log that are kept."""
 
 
 def outcome(pod: PodView, *, node_lost: bool = False) -> End | None:
@@ -67,7 +72,7 @@ def outcome(pod: PodView, *, node_lost: bool = False) -> End | None:
         return _deleted(pod, node_lost=node_lost)
     if pod.terminated is not None or pod.phase in ("Failed", "Succeeded"):
         return _failed(pod)
-    if pod.disruption and DISRUPTIONS.get(pod.disruption) is Reason.NODE_LOST:
+    if DISRUPTIONS.get(pod.disruption) is Reason.NODE_LOST:
         return end(Reason.NODE_LOST, _lost(pod))
     return end(Reason.NODE_LOST, _lost(pod)) if node_lost else None
 
@@ -90,6 +95,26 @@ def _waits_for(pod: PodView, reasons: dict[str, Reason]) -> End | None:
     return end(reasons[pod.waiting.reason], f"{pod.waiting.reason}: {pod.waiting.message}".removesuffix(": "))
 
 
+def agent_log(pod: PodView | None) -> str:
+    """Return the last lines of the agent's log, of at most LONGEST_LOG bytes; empty when it left none.
+
+    They are what the agent put into its termination message, or, when it was killed, what the kubelet took from
+    the container's log. Either may come from a browser that was taken over, hence no control characters.
+    """
+    if pod is None or pod.terminated is None or pod.terminated.reason in RUNTIME_REASONS:
+        return ""
+    own = _termination(pod.terminated)
+    text = own.log if own is not None else pod.terminated.message
+    printable = "".join(
+        sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text
+    )
+    whole = printable.encode("utf-8", "replace").strip()
+    kept = whole[-LONGEST_LOG:]
+    if len(kept) < len(whole):
+        kept = kept.partition(b"\n")[2] or kept
+    return kept.decode("utf-8", "ignore")
+
+
 def _termination(state: Terminated) -> Termination | None:
     try:
         return msgspec.json.decode(state.message, type=Termination)
@@ -101,17 +126,24 @@ def _told(pod: PodView, state: Terminated, own: Termination) -> End:
     """SIGTERM is only how the pod went, and a crash may be the kernel's doing: the cause behind it counts."""
     if own.reason is EndReason.BROWSER_CRASHED and state.reason == "OOMKilled":
         return end(Reason.OUT_OF_MEMORY, f"the browser ran out of memory: {own.message}")
-    if own.reason is EndReason.TERMINATED:
-        return _ended_from_outside(pod) or end(Reason.TERMINATED, own.message or "the agent was told to stop")
-    return end(AGENT_REASONS[own.reason], own.message)
+    if own.reason is not EndReason.TERMINATED:
+        return end(AGENT_REASONS[own.reason], own.message)
+    if pod.deleting or pod.gone:
+        return _disrupted(pod) or _removed(pod)
+    return _disrupted(pod) or end(Reason.TERMINATED, own.message or "the agent was told to stop")
 
 
-def _ended_from_outside(pod: PodView) -> End | None:
+def _disrupted(pod: PodView) -> End | None:
+    """Return what Kubernetes itself did to the pod, if it did anything."""
     if pod.reason in POD_REASONS or pod.reason.startswith("OutOf"):
         return end(POD_REASONS.get(pod.reason, Reason.UNSCHEDULABLE), pod.message or pod.reason)
     if pod.disruption in DISRUPTIONS:
         return end(DISRUPTIONS[pod.disruption], f"pod {pod.name} was removed: {pod.disruption}")
-    return end(Reason.POD_DELETED, f"pod {pod.name} was deleted") if pod.deleting or pod.gone else None
+    return None
+
+
+def _removed(pod: PodView) -> End:
+    return end(Reason.POD_DELETED, f"pod {pod.name} was deleted")
 
 
 def _deleted(pod: PodView, *, node_lost: bool) -> End:
@@ -119,26 +151,30 @@ def _deleted(pod: PodView, *, node_lost: bool) -> End:
         return end(Reason.NODE_LOST, _lost(pod))
     if pod.terminated is not None and pod.terminated.reason == "OOMKilled":
         return end(Reason.OUT_OF_MEMORY, "the pod reached its memory limit")
-    return _ended_from_outside(pod) or end(Reason.POD_DELETED, f"pod {pod.name} was deleted")
+    return _disrupted(pod) or _removed(pod)
 
 
 def _failed(pod: PodView) -> End:
-    outside = _ended_from_outside(pod)
-    if outside is not None:
-        return outside
+    disrupted = _disrupted(pod)
+    if disrupted is not None:
+        return disrupted
     state = pod.terminated
     if state is None:
         return end(Reason.POD_FAILED, pod.message or f"pod {pod.name} is {pod.phase}")
-    said = f"the container ended with exit code {state.exit_code}" + (f" ({state.reason})" if state.reason else "")
-    return end(_exit_reason(state), f"{said}: {state.message}" if state.message else said)
+    return end(_exit_reason(state), _said(state))
 
 
 def _exit_reason(state: Terminated) -> Reason:
     if state.reason == "OOMKilled":
         return Reason.OUT_OF_MEMORY
-    if state.reason in ("ContainerCannotRun", "StartError"):
+    if state.reason in RUNTIME_REASONS:
         return Reason.START_FAILED
     return Reason.TERMINATED if state.exit_code == SIGTERM_EXIT else Reason.POD_FAILED
+
+
+def _said(state: Terminated) -> str:
+    said = f"the container ended with exit code {state.exit_code}" + (f" ({state.reason})" if state.reason else "")
+    return f"{said}: {state.message}" if state.reason in RUNTIME_REASONS else said
 
 
 def _lost(pod: PodView) -> str:

@@ -8,6 +8,7 @@ from driftstack_common.kinds import Browser, Record, RecordSpec, Session
 from driftstack_common.kinds.meta import Meta
 from driftstack_common.names import DEFAULT_ARCHETYPE, LABEL_SESSION
 from driftstack_common.times import format_time
+from driftstack_operator.pods.outcome import agent_log
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.reasons import End
 
@@ -23,7 +24,7 @@ def build_record(
     """Return the record of a session that ended.
 
     Args:
-        pod: what was last seen of its pod, for a session that never became ready.
+        pod: what was last seen of its pod: its agent's log, and the pod itself if the session was never ready.
         default_archetype: of its account, for a session that named none and did not start.
     """
     spec, status = session.spec, session.status
@@ -49,6 +50,7 @@ def build_record(
             ended_at=format_time(max(ended_at, created_at)),
             duration_milliseconds=max(0, round(elapsed * 1000)),
             browser=status.browser or _browser(pod),
+            agent_log=agent_log(pod),
         ),
     )
 

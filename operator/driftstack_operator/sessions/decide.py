@@ -21,7 +21,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     start_timeout: float = 60.0
     stuck: float = 30.0
     surplus: float = 2.0
-    busy_check: float = 10.0
+    busy_check: float = 5.0
+    last_words: float = 5.0
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -45,10 +46,15 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         candidate: a warm pod that could serve it.
         problem: why its pod could not be created when that was last tried.
         claim: what the agent answered; None before it did.
-        claiming: the agent is being asked.
+        claiming: the agent is being asked to take the session.
+        ready_refused: the API server will not have the session called ready.
+        untold: it became ready lately, and its Event may not be posted.
+        asking: the agent is being asked what it runs.
+        idle: it has said that it does not run the step that is marked.
         waited: seconds since the start began: the first sight of the session, or before that the pod of an
             operator that died.
-        busy_for: seconds for which the present step has been marked.
+        busy_for: seconds since the present step was marked, or the agent last asked about it.
+        leaving: seconds since its pod was first seen to be deleted.
     """
 
     session: Session | None
@@ -66,8 +72,13 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     problem: End | None = None
     claim: Claimed | Refused | None = None
     claiming: bool = False
+    ready_refused: End | None = None
+    untold: bool = False
+    asking: bool = False
+    idle: bool = False
     waited: float = 0.0
     busy_for: float = 0.0
+    leaving: float = 0.0
 
 
 class Forget(msgspec.Struct, frozen=True):
@@ -112,20 +123,29 @@ class MarkReady(msgspec.Struct, frozen=True):
     archetype: Archetype
 
 
+class TellReady(msgspec.Struct, frozen=True):
+    """Post the Event of a session that became ready."""
+
+
 class AskAgent(msgspec.Struct, frozen=True):
     """Find out whether the step that has been marked for long still runs."""
 
     pod: PodView
 
 
+class MarkIdle(msgspec.Struct, frozen=True):
+    """Call the session ready again: its step no longer runs, and who ran it has not said so."""
+
+
 class Finish(msgspec.Struct, frozen=True):
-    """End the session: record, pods, object, in that order; end is None when the record is already there."""
+    """End the session: record, pods, Event, object; end is None when the record is already there."""
 
     end: End | None
     pods: tuple[PodView, ...] = ()
 
 
-Action = Forget | Wait | DeletePods | AddFinalizer | CreatePod | ClaimPod | MarkReady | AskAgent | Finish
+Start = AddFinalizer | CreatePod | ClaimPod | MarkReady | TellReady
+Action = Start | AskAgent | MarkIdle | Finish | DeletePods | Wait | Forget
 
 
 def decide(seen: Observed, timing: Timing = Timing()) -> Action:  # noqa: B008 - immutable
@@ -205,13 +225,30 @@ def _surplus(seen: Observed, cap: int, timing: Timing) -> Action:
 def _with_pod(seen: Observed, session: Session, pod: PodView, timing: Timing) -> Action:
     ended = outcome(pod, node_lost=seen.node_lost)
     if ended is not None:
-        return _finish(seen, ended)
+        return _last_words(seen, pod, timing) or _finish(seen, ended)
     if session.status.phase is Phase.CREATING:
         return _start(seen, pod, timing)
+    if seen.untold:
+        return TellReady()
     if session.status.phase is Phase.BUSY:
-        left = timing.busy_check - seen.busy_for
-        return Wait(left) if left > 0 else AskAgent(pod)
+        return _busy(seen, pod, timing)
     return Wait()
+
+
+def _last_words(seen: Observed, pod: PodView, timing: Timing) -> Wait | None:
+    """An agent that is told to stop says why, and its log, in a moment; nobody does on a lost node."""
+    left = timing.last_words - seen.leaving
+    speaks = pod.deleting and pod.running and not pod.gone and not seen.node_lost
+    return Wait(left) if speaks and left > 0 else None
+
+
+def _busy(seen: Observed, pod: PodView, timing: Timing) -> Action:
+    if seen.idle:
+        return MarkIdle()
+    if seen.asking:
+        return Wait()
+    left = timing.busy_check - seen.busy_for
+    return Wait(left) if left > 0 else AskAgent(pod)
 
 
 def _start(seen: Observed, pod: PodView, timing: Timing) -> Action:
@@ -219,6 +256,8 @@ def _start(seen: Observed, pod: PodView, timing: Timing) -> Action:
         return _finish(seen, end(Reason.START_FAILED, seen.claim.message))
     if seen.archetype is None:
         return _finish(seen, end(Reason.UNKNOWN_ARCHETYPE, f"archetype {seen.slug!r} went away"))
+    if seen.ready_refused is not None:
+        return _finish(seen, seen.ready_refused)
     if seen.claim is not None:
         return MarkReady(pod, seen.claim, seen.archetype)
     never = hopeless(pod)

@@ -1,4 +1,4 @@
-"""How a session leaves: record, pods, object, finalizer, in that order, each step safe to repeat.
+"""How a session leaves: record, pods, Event, object, finalizer, in that order, each step safe to repeat.
 
 After any crash the next operator finds either no record (and decides anew) or the record (and finishes).
 """
@@ -9,15 +9,25 @@ from typing import Final
 
 import msgspec
 
-from driftstack_common.kinds import Record, Session, to_body
+from driftstack_common.kinds import Record, Session, from_body, to_body
 from driftstack_common.kube.client import POD, Body, KubeClient
-from driftstack_common.kube.errors import AlreadyExists, Conflict, KubeError, NamespaceTerminating, NotFound
+from driftstack_common.kube.errors import (
+    AlreadyExists,
+    Conflict,
+    KubeError,
+    NamespaceTerminating,
+    NotFound,
+    Unreachable,
+)
 from driftstack_common.logging import get_logger
-from driftstack_common.names import FINALIZER
+from driftstack_common.names import DEFAULT_ARCHETYPE, FINALIZER
 from driftstack_common.times import now
+from driftstack_operator.events import Recorder, end_event
+from driftstack_operator.metrics import Metrics
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.reasons import End
 from driftstack_operator.sessions.archive import build_record
+from driftstack_operator.sessions.tracks import Track
 from driftstack_operator.store import Store
 
 FORCED: Final = 0
@@ -32,26 +42,61 @@ class Ending:
     Args:
         kube: client to write with.
         store: learns what each write answered.
+        recorder, metrics: told of each end.
     """
 
-    def __init__(self, kube: KubeClient, store: Store) -> None:
+    def __init__(self, kube: KubeClient, store: Store, recorder: Recorder, metrics: Metrics) -> None:
         self._kube = kube
         self._store = store
+        self._recorder = recorder
+        self._metrics = metrics
 
-    async def record(self, session: Session, ended: End, pod: PodView | None, default_archetype: str) -> str | None:
-        """Write the session's record; return its uid, or None when there is one already or can be none."""
-        record = build_record(session, ended, now(), pod=pod, default_archetype=default_archetype)
-        namespace = session.metadata.namespace
+    async def archive(
+        self, session: Session, ended: End, track: Track, *, pod: PodView | None, slug: str
+    ) -> Record | None:
+        """Write the session's record; return it, or None when there is one already or can be none.
+
+        An end counts where its record was made: here, also when the answer was lost, and not before a crash.
+        """
+        record = build_record(session, ended, now(), pod=pod, default_archetype=slug or DEFAULT_ARCHETYPE)
+        stored: Body | None = None
+        ours = True
         try:
             stored = await self._store_record(record)
         except AlreadyExists:
-            return None
+            ours = track.record_tried
         except NamespaceTerminating:
-            logger.warning(
-                "no record: namespace goes", session=session.uid, namespace=namespace, reason=ended.reason
-            )
-            return None
-        return str(stored["metadata"]["uid"])
+            namespace = session.metadata.namespace
+            logger.warning("no record: namespace goes", session=session.uid, namespace=namespace)
+        except Unreachable:
+            track.record_tried = True
+            raise
+        track.recorded = True
+        if ours:
+            self._metrics.ended.labels(ended.phase.value, ended.reason.value).inc()
+            logger.info("session ended", session=session.uid, phase=ended.phase.value, reason=ended.reason.value)
+        return from_body(Record, stored) if stored is not None else None
+
+    async def tell(self, session: Session, record: Record | None, track: Track) -> None:
+        """Post the Event of the end as its record tells it, unless this operator has.
+
+        Args:
+            record: None looks for it.
+        """
+        if track.told_end:
+            return
+        record = record or await self._stored(session)
+        if record is not None:
+            await self._recorder.post(end_event(record))
+        track.told_end = True
+
+    async def _stored(self, session: Session) -> Record | None:
+        # A list of one: reading a record by its name is no right the operator needs otherwise.
+        listing = await self._kube.list_objects(
+            Record.KIND, session.metadata.namespace, fieldSelector=f"metadata.name={session.uid}"
+        )
+        found = listing.get("items") or []
+        return from_body(Record, found[0]) if found else None
 
     async def _store_record(self, record: Record) -> Body:
         """Create the record; without the creator's metadata where those leave no room for the rest of it."""

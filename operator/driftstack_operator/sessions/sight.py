@@ -7,15 +7,18 @@ that was made just before it. Before any of these is called missing, the API ser
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import Any, Final
 
-from driftstack_common.kinds import Account, Archetype, Pool, Session
+from driftstack_common.kinds import Account, Archetype, Phase, Pool, Session
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import POD, KubeClient
 from driftstack_common.kube.errors import NotFound
 from driftstack_common.names import ACCOUNT_NAMESPACE_PREFIX, archetype_name
+from driftstack_common.times import now, parse_time
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.policy import cap_of
+from driftstack_operator.sessions.asking import Asking
 from driftstack_operator.sessions.claims import Claims
 from driftstack_operator.sessions.decide import Observed, holds_slot
 from driftstack_operator.sessions.tracks import Track, Tracks
@@ -24,6 +27,8 @@ from driftstack_operator.store import Shelf, Store
 
 FAIR: Final = 10.0
 """Seconds that a start has at least after this operator's first sight, however old its pod is by then."""
+NEWS: Final = timedelta(minutes=5)
+"""For how long a session that an operator before this one called ready may still lack its Event."""
 
 
 class Sight:
@@ -33,15 +38,24 @@ class Sight:
         kube: for direct looks.
         store: what the watches brought.
         tracks: what this operator remembers.
-        claims: which agents are being asked.
+        claims, asking: which agents are being asked.
         settings: namespaces, pool and tiers.
     """
 
-    def __init__(self, kube: KubeClient, store: Store, tracks: Tracks, claims: Claims, settings: Settings) -> None:
+    def __init__(
+        self,
+        kube: KubeClient,
+        store: Store,
+        tracks: Tracks,
+        claims: Claims,
+        asking: Asking,
+        settings: Settings,
+    ) -> None:
         self._kube = kube
         self._store = store
         self._tracks = tracks
         self._claims = claims
+        self._asking = asking
         self._settings = settings
 
     async def look(self, uid: str) -> None:
@@ -100,8 +114,13 @@ class Sight:
             problem=track.problem,
             claim=track.claim,
             claiming=self._claims.running(uid),
+            ready_refused=track.ready_refused,
+            untold=not track.told_ready and _is_news(session),
+            asking=self._asking.running(uid),
+            idle=session.status.step == track.idle_step,
             waited=time.monotonic() - track.seen + self._head_start(session, track, pod),
             busy_for=_busy_for(session, track),
+            leaving=_leaving(pod, track),
         )
 
     def account_of(self, session: Session) -> Account | None:
@@ -196,3 +215,18 @@ def _busy_for(session: Session, track: Track) -> float:
     if session.status.step != track.busy_step:
         track.busy_step, track.busy_since = session.status.step, time.monotonic()
     return time.monotonic() - track.busy_since
+
+
+def _is_news(session: Session) -> bool:
+    """Whether the session became ready lately."""
+    ready = session.status.stages.ready
+    return session.status.phase is not Phase.CREATING and ready is not None and now() - parse_time(ready) < NEWS
+
+
+def _leaving(pod: PodView | None, track: Track) -> float:
+    """Seconds since the pod was first seen to be deleted."""
+    if pod is None or not pod.deleting:
+        return 0.0
+    if track.leaving_since is None:
+        track.leaving_since = time.monotonic()
+    return time.monotonic() - track.leaving_since

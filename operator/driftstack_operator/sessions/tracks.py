@@ -11,6 +11,7 @@ from datetime import datetime
 
 import msgspec
 
+from driftstack_common.kinds import Session
 from driftstack_common.protocol import Claimed
 from driftstack_common.times import now
 from driftstack_operator.pods.view import PodView
@@ -28,7 +29,12 @@ class Track(msgspec.Struct, kw_only=True):
         pod_created_at, pod_running_at: when those stages were observed.
         problem: why its pod could not be created.
         lost_pod: its pod as it last looked, once it is gone.
-        busy_step, busy_since: the step that is marked, and since when (monotonic).
+        leaving_since: when its pod was first seen to be deleted (monotonic).
+        ready_refusals, ready_refused: how often the API server refused to call it ready; that it will.
+        told_ready, told_end: the Event is posted.
+        record_tried: a record was sent and no answer came.
+        busy_step, busy_since: the step that is marked; since when, or when the agent was last asked (monotonic).
+        idle_step: the step that the agent does not run.
     """
 
     order: int
@@ -42,8 +48,15 @@ class Track(msgspec.Struct, kw_only=True):
     problem: End | None = None
     verdict: End | None = None
     recorded: bool = False
+    record_tried: bool = False
+    ready_refusals: int = 0
+    ready_refused: End | None = None
+    told_ready: bool = False
+    told_end: bool = False
+    leaving_since: float | None = None
     busy_step: int = -1
     busy_since: float = 0.0
+    idle_step: int = -1
 
 
 class Tracks:
@@ -61,6 +74,10 @@ class Tracks:
         if track is None:
             track = self._tracks[uid] = Track(order=order)
         return track
+
+    def of(self, session: Session) -> Track:
+        """Return the track of a session that is known."""
+        return self.begin(session.uid, int(session.metadata.resource_version or 0))
 
     def get(self, uid: str) -> Track | None:
         """Return the session's track, if there is one."""

@@ -12,6 +12,7 @@ from driftstack_agent import agent as module
 from driftstack_agent.agent import Agent
 from driftstack_agent.browser import Browser, Target
 from driftstack_agent.errors import StepError
+from driftstack_agent.memory import OomKills
 from driftstack_agent.page import Page
 from driftstack_common.kinds.archetype import Device, Viewport
 from driftstack_common.protocol import Capture, Claim, EndReason, Navigate, ProblemCode
@@ -119,3 +120,37 @@ async def test_a_start_that_fails_in_an_unforeseen_way_ends_the_agent() -> None:
     agent = Agent(cast("Browser", BareBrowser()), start_seconds=1)  # has no `connect`: an AttributeError
     await agent.start()
     assert agent.ended.result().reason is EndReason.START_FAILED
+
+
+class Kills(OomKills):
+    """A kernel that has killed something, or not."""
+
+    def __init__(self, *, any: bool) -> None:  # noqa: A002 - the property's name
+        self._any = any
+
+    @property
+    def any(self) -> bool:
+        return self._any
+
+
+async def test_a_page_that_was_killed_for_memory_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = Agent(cast("Browser", BareBrowser()), 1, Kills(any=True))
+    page = StuckPage()
+    agent._follow(cast("Page", page))
+    page.lost.set_result("the page's renderer crashed")
+    await asyncio.sleep(0)
+    assert agent.ended.result().reason is EndReason.OUT_OF_MEMORY
+    with pytest.raises(StepError) as raised:
+        agent.activity("s")
+    assert raised.value.problem.code is ProblemCode.BROWSER_FAILED
+
+
+@pytest.mark.parametrize(("kills", "reason"), [(True, EndReason.OUT_OF_MEMORY), (False, EndReason.BROWSER_CRASHED)])
+async def test_a_browser_that_died_says_whether_it_was_memory(*, kills: bool, reason: EndReason) -> None:
+    browser = BareBrowser()
+    agent = Agent(cast("Browser", browser), 1, Kills(any=kills))
+    agent._ready.set_result(None)
+    browser.exited.set_result(-9)
+    await asyncio.sleep(0)
+    assert agent.ended.result().reason is reason
+    assert agent.ended.result().message == "Chromium was ended by SIGKILL"

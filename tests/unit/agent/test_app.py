@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from driftstack_agent.app import TERMINATION_LIMIT, write_termination
+from driftstack_agent.app import MESSAGE_LENGTH, TERMINATION_LIMIT, fitted, write_termination
 from driftstack_common.protocol import EndReason, Termination
 
 
@@ -19,6 +19,19 @@ def test_a_termination_message_fits_and_keeps_its_end(tmp_path: Path, text: str)
     message = json.loads(data)
     assert message["reason"] == "start-failed"
     assert message["message"].endswith(" cause")
+
+
+@pytest.mark.parametrize("sign", ["x", '"', "\x01", "😀"])
+def test_a_termination_message_has_the_end_of_the_log(sign: str) -> None:
+    lines = [f"{number} {sign * 30}" for number in range(200)]
+    message = "y" * 9000 + " cause"
+    data = fitted(Termination(reason=EndReason.BROWSER_CRASHED, message=message, log="\n".join(lines)))
+    assert len(data) <= TERMINATION_LIMIT
+    written = json.loads(data)
+    assert written["message"] == message[-MESSAGE_LENGTH:]
+    kept = written["log"].splitlines()
+    assert kept
+    assert kept == lines[-len(kept) :]
 
 
 def test_a_folder_that_is_not_there_is_logged_only(tmp_path: Path) -> None:

@@ -108,9 +108,9 @@ def pod(**values: Any) -> PodView:
     return read_pod(pod_body(**values))
 
 
-def ended(reason: str, message: str = "", exit_code: int = 1, kubernetes: str = "Error") -> Body:
+def ended(reason: str, message: str = "", exit_code: int = 1, kubernetes: str = "Error", log: str = "") -> Body:
     """Return the state of a container whose agent wrote this termination message."""
-    text = json.dumps({"reason": reason, "message": message})
+    text = json.dumps({"reason": reason, "message": message, **({"log": log} if log else {})})
     return {"terminated": {"exitCode": exit_code, "reason": kubernetes, "message": text}}
 
 

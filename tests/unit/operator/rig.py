@@ -41,7 +41,7 @@ class Rig:
     def __init__(self, *, cap: int = 8, **settings: Any) -> None:
         self.kube = FakeKube()
         self.agents = FakeAgents()
-        self.settings = load_settings(**settings)
+        self.settings = load_settings(**{"last_words_seconds": 0, **settings})
         self.kube.put(
             NAMESPACE, {"metadata": {"name": ACCOUNT_NAMESPACE, "labels": {"driftstack.dev/account": ACCOUNT}}}
         )
@@ -85,7 +85,7 @@ class Rig:
 
     async def restart(self) -> None:
         """The operator dies on the spot; another one takes over."""
-        await self.operator.sessions.claims.close()
+        await self.operator.sessions.close()
         self.operator = self._start()
         await self.prime()
 

@@ -8,7 +8,7 @@ from driftstack_common.kinds import Session, from_body, to_body
 from driftstack_common.names import ANNOTATION_API_KEY_ID, ANNOTATION_CREATED_AT, KUBECTL_KEY_ID
 from driftstack_operator.reasons import End, Reason
 from driftstack_operator.sessions.archive import build_record
-from tests.unit.operator.builders import NAMESPACE, UID, pod, session, session_body
+from tests.unit.operator.builders import NAMESPACE, UID, ended, pod, session, session_body
 
 ENDED_AT = datetime(2026, 5, 12, 12, 0, 2, 250_000, tzinfo=UTC)
 KEY = "key_11111111-2222-4333-8444-555555555555"
@@ -56,6 +56,12 @@ def test_session_that_never_ran_keeps_what_is_known() -> None:
     assert record.spec.ready_at is None
     assert record.spec.browser is not None
     assert record.spec.browser.node == "local"
+
+
+def test_the_agents_log_is_kept() -> None:
+    view = pod(phase="Failed", state=ended("browser-crashed", log='{"event":"claimed"}'))
+    record = build_record(session(phase="ready"), End(Reason.BROWSER_CRASHED), ENDED_AT, pod=view)
+    assert record.spec.agent_log == '{"event":"claimed"}'
 
 
 def test_record_never_ends_before_it_began() -> None:

@@ -59,7 +59,7 @@ EXPECTED: dict[str, Any] = {
                     {"name": "tmp", "mountPath": "/tmp"},
                     {"name": "shm", "mountPath": "/dev/shm"},
                 ],
-                "terminationMessagePolicy": "File",
+                "terminationMessagePolicy": "FallbackToLogsOnError",
             }
         ],
         "volumes": [

@@ -12,9 +12,13 @@ from hypothesis import strategies as st
 
 from driftstack_common.kinds import Phase
 from driftstack_common.protocol import Claimed
+from driftstack_common.times import now
+from driftstack_operator.events import end_event, ready_event
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.reasons import NORMAL, End, Reason
+from driftstack_operator.sessions.archive import build_record
 from driftstack_operator.sessions.decide import (
+    Action,
     AddFinalizer,
     ClaimPod,
     CreatePod,
@@ -23,6 +27,7 @@ from driftstack_operator.sessions.decide import (
     Forget,
     Observed,
     Refused,
+    TellReady,
     Timing,
     Wait,
     decide,
@@ -30,7 +35,7 @@ from driftstack_operator.sessions.decide import (
 from tests.unit.operator.builders import archetype, condition, ended, exited, pod, pool, session, waiting
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "reference" / "lifecycle.md"
-HEADER = "| Session | Pod | Besides | Action | Phase | Reason |"
+HEADER = "| Session | Pod | Besides | Action | Phase | Reason | Event |"
 
 SESSIONS: dict[str, Any] = {
     "gone": None,
@@ -48,10 +53,16 @@ PODS: dict[str, PodView | None] = {
     "addressed": pod(phase="Pending"),
     "running": pod(state=RUNNING),
     "deleting": pod(state=RUNNING, deleted=True),
+    "deleting unstarted": pod(phase="Pending", deleted=True),
+    "deleting and ended": pod(state=ended("terminated", exit_code=143), deleted=True),
+    "deleting and killed": pod(state=exited(137), deleted=True),
+    "deleting by OOM": pod(state=exited(137, "OOMKilled"), deleted=True),
     "vanished": msgspec.structs.replace(pod(state=RUNNING), gone=True),
     "vanished after idle": msgspec.structs.replace(
         pod(phase="Succeeded", state=ended("idle", exit_code=0)), gone=True
     ),
+    "vanished in deletion": msgspec.structs.replace(pod(state=RUNNING, deleted=True), gone=True),
+    "vanished after SIGTERM": msgspec.structs.replace(pod(state=ended("terminated", exit_code=143)), gone=True),
     "back-off": pod(phase="Pending", state=waiting("ImagePullBackOff", "no such image")),
     "bad image name": pod(phase="Pending", ip="", state=waiting("InvalidImageName")),
     "pull failed": pod(phase="Pending", ip="", state=waiting("ErrImagePull")),
@@ -64,18 +75,34 @@ PODS: dict[str, PodView | None] = {
     ),
     "no room": pod(phase="Failed", ip="", reason="OutOfmemory"),
     "idle": pod(phase="Succeeded", state=ended("idle", exit_code=0)),
+    "idle after OOM": pod(phase="Succeeded", state=ended("idle", exit_code=0, kubernetes="OOMKilled")),
     "duration": pod(phase="Succeeded", state=ended("duration", exit_code=0)),
     "deadline": pod(phase="Failed", reason="DeadlineExceeded"),
     "crashed": pod(phase="Failed", state=ended("browser-crashed")),
     "crashed by OOM": pod(phase="Failed", state=ended("browser-crashed", kubernetes="OOMKilled")),
     "sandbox missing": pod(phase="Failed", state=ended("sandbox-missing")),
     "start failed": pod(phase="Failed", state=ended("start-failed")),
+    "can't run": pod(phase="Failed", state=exited(128, "StartError", "exec format error")),
     "OOM": pod(phase="Failed", state=exited(137, "OOMKilled")),
+    "OOM told": pod(phase="Failed", state=ended("out-of-memory")),
     "SIGTERM": pod(phase="Failed", state=ended("terminated", exit_code=143)),
+    "shut down": pod(phase="Failed", reason="Terminated", state=ended("terminated", exit_code=143)),
+    "SIGTERM untold": pod(phase="Failed", state=exited(143)),
     "failed": pod(phase="Failed", state=exited(3)),
+    "container ended": pod(state=exited(3)),
+    "failed unseen": pod(phase="Failed"),
+    "succeeded unseen": pod(phase="Succeeded"),
     "evicted": pod(phase="Failed", reason="Evicted"),
     "drained": pod(
         state=RUNNING, deleted=True, conditions=[condition("DisruptionTarget", "True", "EvictionByEvictionAPI")]
+    ),
+    "eviction announced": pod(
+        state=RUNNING, conditions=[condition("DisruptionTarget", "True", "EvictionByEvictionAPI")]
+    ),
+    "drained and ended": pod(
+        state=ended("terminated", exit_code=143),
+        deleted=True,
+        conditions=[condition("DisruptionTarget", "True", "EvictionByEvictionAPI")],
     ),
     "tainted": pod(state=RUNNING, conditions=[condition("DisruptionTarget", "True", "DeletionByTaintManager")]),
 }
@@ -97,7 +124,12 @@ BESIDES: dict[str, dict[str, Any]] = {
     "claiming": {"claiming": True},
     "claimed": {"claim": CLAIMED},
     "refused": {"claim": Refused("no")},
-    "long step": {"busy_for": 10.0},
+    "ready refused": {"ready_refused": End(Reason.START_FAILED, "denied")},
+    "untold": {"untold": True},
+    "long step": {"busy_for": 5.0},
+    "asking": {"asking": True},
+    "idle agent": {"idle": True},
+    "silent": {"leaving": 5.0},
 }
 
 
@@ -115,13 +147,27 @@ def observed(session_word: str, pod_word: str, besides: str) -> Observed:
     return Observed(session=SESSIONS[session_word], pod=PODS[pod_word], **values)
 
 
+def event_of(action: Action) -> str:
+    """Return type and reason of the Event that an action posts."""
+    if isinstance(action, TellReady):
+        event = ready_event(session(phase="ready"))
+    elif isinstance(action, Finish):
+        if action.end is None:
+            return "as recorded"
+        event = end_event(build_record(session(phase="ready"), action.end, now()))
+    else:
+        return ""
+    return f"{event.type} {event.reason}"
+
+
 @pytest.mark.parametrize("row", rows(), ids=lambda row: " / ".join(filter(None, row[:3])))
 def test_row_of_the_lifecycle_document(row: tuple[str, ...]) -> None:
-    session_word, pod_word, besides, action, phase, reason = row
+    session_word, pod_word, besides, action, phase, reason, event = row
     did = decide(observed(session_word, pod_word, besides))
     assert type(did).__name__ == action
     end: End | None = getattr(did, "end", None)
     assert (phase, reason) == ("", "") if end is None else (end.phase.value, end.reason.value) == (phase, reason)
+    assert event_of(did) == event
 
 
 def test_the_document_explains_every_reason_and_nothing_else() -> None:
@@ -159,8 +205,13 @@ OBSERVED = st.builds(
     problem=st.sampled_from([None, End(Reason.UNSCHEDULABLE)]),
     claim=st.sampled_from([None, CLAIMED, Refused("no")]),
     claiming=st.booleans(),
+    ready_refused=st.sampled_from([None, End(Reason.START_FAILED)]),
+    untold=st.booleans(),
+    asking=st.booleans(),
+    idle=st.booleans(),
     waited=st.floats(0, 120),
     busy_for=st.floats(0, 120),
+    leaving=st.floats(0, 120),
 )
 
 
@@ -206,6 +257,8 @@ def test_of_a_gone_session_only_pods_can_be_left(seen: Observed) -> None:
 @given(OBSERVED)
 def test_nothing_waits_beyond_the_start_timeout_while_creating(seen: Observed) -> None:
     if seen.session is None or seen.recorded or seen.session.status.phase is not Phase.CREATING or seen.waited < 60:
+        return
+    if seen.leaving < Timing().last_words:  # an agent is about to say why
         return
     action = decide(seen, Timing())
     assert not isinstance(action, Wait)

@@ -104,7 +104,7 @@ async def play(operations: list[tuple[str, int]]) -> None:
         await world.rig.settle()
         world.check()
     await world.wind_up()
-    await world.rig.operator.sessions.claims.close()
+    await world.rig.operator.sessions.close()
 
 
 @settings(max_examples=150, deadline=None)

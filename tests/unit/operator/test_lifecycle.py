@@ -9,9 +9,10 @@ import pytest
 from driftstack_common.agent_client import AgentProblem, AgentUnreachable
 from driftstack_common.kinds import Archetype, Session
 from driftstack_common.kube.client import NODE, POD
-from driftstack_common.kube.errors import Forbidden, KubeError, NotFound, QuotaExceeded, Unreachable
+from driftstack_common.kube.errors import Forbidden, Invalid, KubeError, NotFound, QuotaExceeded, Unreachable
 from driftstack_common.names import FINALIZER
 from driftstack_common.protocol import ProblemCode
+from driftstack_operator.sessions.starting import MOST_REFUSALS
 from tests.unit.operator.builders import NAMESPACE, UID, archetype_body, ended
 from tests.unit.operator.rig import BROWSERS, KEYS, Rig
 
@@ -253,35 +254,6 @@ async def test_agent_that_is_not_there_yet_is_asked_again(rig: Rig) -> None:
     assert session["status"]["phase"] == "ready"
 
 
-async def test_long_step_that_no_longer_runs_is_called_idle() -> None:
-    rig = Rig(busy_check_seconds=1)
-    await rig.prime()
-    await rig.ready()
-    rig.kube.change(Session.KIND, NAMESPACE, "one", phase="busy", step=7)
-    await rig.settle()
-    rig.operator.sessions.tracks.begin(UID, 0).busy_since -= 2
-    rig.operator.touch_session(UID)
-    await rig.settle()
-    session = rig.session()
-    assert session is not None
-    assert (session["status"]["phase"], session["status"]["step"]) == ("ready", 7)
-
-
-async def test_long_step_that_runs_stays_busy() -> None:
-    rig = Rig(busy_check_seconds=1)
-    await rig.prime()
-    await rig.ready()
-    rig.agents.step = "navigate"
-    rig.kube.change(Session.KIND, NAMESPACE, "one", phase="busy", step=7)
-    await rig.settle()
-    rig.operator.sessions.tracks.begin(UID, 0).busy_since -= 2
-    rig.operator.touch_session(UID)
-    await rig.settle()
-    session = rig.session()
-    assert session is not None
-    assert session["status"]["phase"] == "busy"
-
-
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
@@ -442,3 +414,97 @@ async def test_metrics_count_starts_and_ends(rig: Rig) -> None:
     labels = {"phase": "errored", "reason": "BrowserCrashed"}
     assert registry.get_sample_value("driftstack_sessions_ended_total", labels) == 1
     assert registry.get_sample_value("driftstack_sessions_live") == 0
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["lost", "done but not answered"])
+async def test_an_end_counts_once_also_when_the_records_answer_is_lost(rig: Rig, *, after: bool) -> None:
+    await rig.ready()
+    rig.kube.fail("create", "sessionrecords", Unreachable("no answer"), after=after)
+    rig.end_pod(**ended("browser-crashed"))
+    await rig.settle()
+    rig.operator.touch_session(UID)
+    await rig.settle()
+    assert rig.session() is None
+    assert ended_total(rig) == 1
+
+
+async def test_an_end_that_another_operator_recorded_is_not_counted_again(rig: Rig) -> None:
+    await rig.ready()
+    rig.kube.fail("create", "sessionrecords", Unreachable("killed here"), after=True)
+    rig.end_pod(**ended("browser-crashed"))
+    await rig.settle()
+    await rig.restart()
+    rig.operator.sessions.tracks.begin(UID, 0).recorded = False  # it was not listed yet
+    await rig.settle()
+    assert rig.session() is None
+    assert ended_total(rig) is None
+
+
+def ended_total(rig: Rig) -> float | None:
+    labels = {"phase": "errored", "reason": "BrowserCrashed"}
+    return rig.operator.metrics.registry.get_sample_value("driftstack_sessions_ended_total", labels)
+
+
+@pytest.mark.parametrize("error", [Invalid("status.phase: denied", status=422), Forbidden("no right", status=403)])
+async def test_a_status_that_is_refused_for_good_ends_the_start(rig: Rig, error: KubeError) -> None:
+    for _ in range(MOST_REFUSALS):
+        rig.kube.fail("patch", "browsersessions", error)
+    await rig.ready()
+    for _ in range(MOST_REFUSALS):
+        assert outcome(rig) is None
+        rig.operator.touch_session(UID)
+        await rig.settle()
+    assert outcome(rig) == ("errored", "StartFailed")
+    record = rig.record()
+    assert record is not None
+    assert error.message in record["spec"]["message"]
+
+
+async def test_a_status_that_is_refused_once_is_written_later(rig: Rig) -> None:
+    rig.kube.fail("patch", "browsersessions", Invalid("a policy is being replaced", status=422))
+    await rig.ready()
+    rig.operator.touch_session(UID)
+    await rig.settle()
+    session = rig.session()
+    assert session is not None
+    assert session["status"]["phase"] == "ready"
+
+
+async def test_the_record_of_a_deleted_pod_waits_for_the_agents_log() -> None:
+    rig = Rig(last_words_seconds=60)
+    await rig.prime()
+    await rig.ready()
+    await rig.kube.delete(POD, BROWSERS, f"browser-{UID}")
+    await rig.settle()
+    assert rig.record() is None
+    rig.end_pod(**ended("terminated", "SIGTERM", exit_code=143, log='{"event":"claimed"}'))
+    await rig.settle()
+    record = rig.record()
+    assert record is not None
+    assert (record["spec"]["reason"], record["spec"]["agentLog"]) == ("PodDeleted", '{"event":"claimed"}')
+
+
+async def test_the_record_of_a_deleted_pod_waits_for_no_silent_agent() -> None:
+    rig = Rig(last_words_seconds=60)
+    await rig.prime()
+    await rig.ready()
+    await rig.kube.delete(POD, BROWSERS, f"browser-{UID}")
+    await rig.settle()
+    track = rig.operator.sessions.tracks.begin(UID, 0)
+    assert track.leaving_since is not None
+    track.leaving_since -= 60
+    rig.operator.touch_session(UID)
+    await rig.settle()
+    assert outcome(rig) == ("errored", "PodDeleted")
+
+
+async def test_lost_nodes_are_forgotten_when_nothing_is_on_them(rig: Rig) -> None:
+    store = rig.operator.store
+    await rig.ready()
+    rig.kube.vanish(NODE, None, "local")
+    assert store.node_lost("local")
+    await rig.settle()
+    for number in range(100):
+        rig.kube.put(NODE, {"metadata": {"name": f"spot-{number}"}, "status": {}})
+        rig.kube.vanish(NODE, None, f"spot-{number}")
+    assert len(store.lost_nodes) <= 1

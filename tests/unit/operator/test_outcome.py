@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from driftstack_operator.pods.outcome import hopeless, outcome, stuck
+from driftstack_common.protocol import EndReason
+from driftstack_operator.pods import outcome as module
+from driftstack_operator.pods.outcome import LONGEST_LOG, agent_log, hopeless, outcome, stuck
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.reasons import LONGEST_MESSAGE, Reason
 from tests.unit.operator.builders import Body, condition, ended, exited, pod, waiting
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "reference" / "lifecycle.md"
 
 
 def reason_of(view: PodView, *, node_lost: bool = False) -> Reason | None:
@@ -70,10 +78,67 @@ def test_messages_are_bounded() -> None:
     assert len(end.message) == LONGEST_MESSAGE
 
 
-def test_exit_code_and_state_are_in_the_message() -> None:
+def test_exit_code_and_state_are_in_the_message_and_the_log_is_not() -> None:
     end = outcome(pod(phase="Failed", state=exited(3, "Error", "bang")))
     assert end is not None
-    assert end.message == "the container ended with exit code 3 (Error): bang"
+    assert end.message == "the container ended with exit code 3 (Error)"
+
+
+def test_what_the_runtime_said_is_in_the_message() -> None:
+    end = outcome(pod(phase="Failed", state=exited(128, "StartError", "exec format error")))
+    assert end is not None
+    assert end.message == "the container ended with exit code 128 (StartError): exec format error"
+
+
+@pytest.mark.parametrize(
+    ("state", "log"),
+    [
+        pytest.param(ended("idle", log="a\nb"), "a\nb", id="the agent's own"),
+        pytest.param(ended("idle"), "", id="of an agent that sends none"),
+        pytest.param(exited(137, message="one\ntwo\n"), "one\ntwo", id="what the kubelet took from the log"),
+        pytest.param(exited(128, "StartError", "exec format error"), "", id="the runtime's words are no log"),
+        pytest.param(exited(137, message="\x1b[2Jhidden"), "\N{REPLACEMENT CHARACTER}[2Jhidden", id="no control"),
+        pytest.param({"running": {}}, "", id="it runs"),
+    ],
+)
+def test_last_lines_of_the_agents_log(state: Body, log: str) -> None:
+    assert agent_log(pod(state=state)) == log
+
+
+@pytest.mark.parametrize("sign", ["x", "é", "😀"])
+def test_a_log_is_cut_to_whole_lines_of_2_kib(sign: str) -> None:
+    lines = [f"{number:04} {sign * 20}" for number in range(500)]
+    log = agent_log(pod(state=exited(137, message="\n".join(lines))))
+    assert LONGEST_LOG - 100 < len(log.encode()) <= LONGEST_LOG
+    assert log.splitlines() == lines[-len(log.splitlines()) :]
+
+
+def test_one_endless_line_is_cut_too() -> None:
+    assert 0 < len(agent_log(pod(state=exited(137, message="é" * 5000))).encode()) <= LONGEST_LOG
+
+
+def test_no_pod_left_no_log() -> None:
+    assert agent_log(None) == ""
+
+
+def words() -> list[tuple[str, str, str]]:
+    lines = DOCUMENT.read_text().splitlines()
+    start = lines.index("| Where | Word | Reason |") + 2
+    cells = [line.strip("|").split("|") for line in lines[start : lines.index("", start)]]
+    return [(where.strip(), word.strip(), reason.strip()) for where, word, reason in cells]
+
+
+def test_the_document_lists_every_word_that_becomes_a_reason() -> None:
+    tables: dict[str, Mapping[Any, Reason]] = {
+        "agent": module.AGENT_REASONS,
+        "pod": module.POD_REASONS,
+        "disruption": module.DISRUPTIONS,
+        "waiting, hopeless": module.HOPELESS_WAITING,
+        "waiting, may pass": module.STUCK_WAITING,
+    }
+    known = {(where, str(word), reason.value) for where, table in tables.items() for word, reason in table.items()}
+    assert set(words()) == known
+    assert set(module.AGENT_REASONS) == set(EndReason)
 
 
 def test_healthy_pod_is_neither_hopeless_nor_stuck() -> None:

@@ -8,19 +8,15 @@ import json
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from driftstack_common.kube.client import EVENT, POD
-from driftstack_common.kube.errors import Forbidden, Unreachable
-from driftstack_operator.events import LONGEST_QUEUE, Recorder, Subject, build_event
+from driftstack_common.kube.client import POD
+from driftstack_common.kube.errors import Unreachable
 from driftstack_operator.health import Health
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.probes import Probes
 from driftstack_operator.settings import load_settings
 from driftstack_operator.streams import Streams
 from tests.unit.operator.builders import UID, pod_body
-from tests.unit.operator.fakes import FakeKube
 from tests.unit.operator.rig import Rig
-
-ABOUT = Subject(kind="SessionRecord", namespace="acct-acme", name=UID, uid="u")
 
 
 async def judge(rig: Rig, times: int = 1) -> set[str]:
@@ -161,34 +157,3 @@ async def test_readyz_follows_the_first_lists() -> None:
     assert (await probes.readyz(request)).status == 503
     health.primed = True
     assert (await probes.readyz(request)).status == 200
-
-
-async def test_event_is_posted_in_the_background() -> None:
-    kube = FakeKube()
-    recorder = Recorder(kube, Metrics())
-    task = asyncio.create_task(recorder.run())
-    recorder.post(ABOUT, "Warning", "PodDeleted", "it was deleted")
-    await recorder.drain(1)
-    task.cancel()
-    (event,) = kube.all(EVENT)
-    assert event["involvedObject"]["uid"] == "u"
-    assert (event["type"], event["reason"], event["message"]) == ("Warning", "PodDeleted", "it was deleted")
-
-
-async def test_event_that_is_refused_or_one_too_many_is_dropped_and_counted() -> None:
-    kube, metrics = FakeKube(), Metrics()
-    kube.fail("create", EVENT.plural, Forbidden("no", status=403))
-    recorder = Recorder(kube, metrics)
-    for _ in range(LONGEST_QUEUE + 3):
-        recorder.post(ABOUT, "Normal", "Deleted", "x")
-    task = asyncio.create_task(recorder.run())
-    await recorder.drain(5)
-    task.cancel()
-    assert metrics.registry.get_sample_value("driftstack_events_dropped_total") == 4
-    assert len(kube.all(EVENT)) == LONGEST_QUEUE - 1
-
-
-def test_event_names_are_unique_and_messages_bounded() -> None:
-    one, other = (build_event(ABOUT, "Normal", "Deleted", "x" * 5000) for _ in range(2))
-    assert one["metadata"]["name"] != other["metadata"]["name"]
-    assert len(one["message"]) == 1024

@@ -1,0 +1,199 @@
+"""The acts of a start: finalizer, pod, claim, the status that says ready, its Event. Each is safe to repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from driftstack_common.agent_client import AgentClient
+from driftstack_common.agent_token import KeyRing
+from driftstack_common.kinds import Account, Session
+from driftstack_common.kube.client import POD, Body, KubeClient
+from driftstack_common.kube.errors import (
+    AlreadyExists,
+    Forbidden,
+    Invalid,
+    KubeError,
+    QuotaExceeded,
+    Unreachable,
+)
+from driftstack_common.logging import get_logger
+from driftstack_common.names import FINALIZER, browser_pod_name
+from driftstack_common.protocol import Claim, Claimed, Limits
+from driftstack_common.times import now
+from driftstack_operator.events import Recorder, ready_event
+from driftstack_operator.metrics import Metrics
+from driftstack_operator.pods.builder import Owner, build_pod
+from driftstack_operator.policy import limits_of
+from driftstack_operator.reasons import Reason, end
+from driftstack_operator.sessions import decide as d
+from driftstack_operator.sessions.claims import Claims, Target
+from driftstack_operator.sessions.ready import Observations, begun_at, ready_status
+from driftstack_operator.sessions.tracks import Track, Tracks
+from driftstack_operator.settings import Settings
+from driftstack_operator.store import Store
+
+MOST_REFUSALS: Final = 5
+"""Tries to call a session ready, of those that the API server refused for good: 1.5 s with the queue's pauses."""
+
+logger = get_logger(__name__)
+
+
+class Starting:
+    """The writes of a start, and the claim.
+
+    Args:
+        kube: client to write with.
+        agents: client of the agents.
+        store: learns what each write answered.
+        tracks: what is remembered of each session.
+        keys: makes the agents' tokens.
+        settings: namespaces and tiers.
+        recorder, metrics: told what was reached.
+        answered: told the uid of a session whose agent answered a claim.
+    """
+
+    def __init__(
+        self,
+        *,
+        kube: KubeClient,
+        agents: AgentClient,
+        store: Store,
+        tracks: Tracks,
+        keys: KeyRing,
+        settings: Settings,
+        recorder: Recorder,
+        metrics: Metrics,
+        answered: Callable[[str], None],
+    ) -> None:
+        self._kube = kube
+        self._store = store
+        self._tracks = tracks
+        self._keys = keys
+        self._settings = settings
+        self._recorder = recorder
+        self._metrics = metrics
+        self._answered = answered
+        self.claims = Claims(agents, self._claim_done)
+
+    async def hold(self, session: Session) -> None:
+        """Add the finalizer; the version makes sure that no other change is overwritten."""
+        meta = session.metadata
+        patch = {
+            "metadata": {
+                "resourceVersion": meta.resource_version,
+                "uid": meta.uid,
+                "finalizers": [*meta.finalizers, FINALIZER],
+            }
+        }
+        self._store.sessions.apply(await self._kube.merge_patch(Session.KIND, meta.namespace, meta.name, patch))
+
+    async def create_pod(self, session: Session, account: Account, action: d.CreatePod) -> None:
+        """Create the session's pod, or find it; what refused it is remembered as the session's problem."""
+        track = self._tracks.of(session)
+        track.reserved = True  # before the first await: the next session of the account counts this one
+        body = self._pod(session, self._limits(session, account), action)
+        try:
+            stored = await self._kube.create(POD, self._settings.browser_namespace, body)
+        except AlreadyExists:  # made before a crash, or by a request whose answer was lost
+            stored = await self._kube.get(POD, self._settings.browser_namespace, body["metadata"]["name"])
+        except QuotaExceeded as error:
+            track.problem = end(Reason.UNSCHEDULABLE, error.message)
+            raise
+        except (Invalid, Forbidden) as error:
+            track.problem = end(Reason.START_FAILED, f"the pod was refused: {error.message}")
+            raise
+        except Unreachable:  # says nothing about the pod
+            raise
+        except KubeError as error:  # no namespace, a webhook that fails: it may pass, or never
+            track.problem = end(Reason.START_FAILED, f"the pod could not be created: {error.message}")
+            raise
+        track.pod_created_at = track.pod_created_at or now()
+        self._store.pods.apply(stored)
+
+    def _pod(self, session: Session, limits: Limits, action: d.CreatePod) -> Body:
+        return build_pod(
+            action.pool,
+            Owner(session.uid, session.metadata.namespace or "", session.metadata.name),
+            token=self._keys.token(browser_pod_name(session.uid)),
+            token_key=self._keys.current,
+            max_duration_seconds=limits.duration_seconds,
+            image_pull_policy=self._settings.image_pull_policy,
+        )
+
+    def claim(self, session: Session, account: Account, action: d.ClaimPod) -> None:
+        """Begin to ask; the answer, an event or the end of the start's time brings the session back."""
+        pod = action.pod
+        try:
+            token = self._keys.token(pod.name, pod.token_key or None)
+        except KeyError:
+            refused = d.Refused(f"agent key {pod.token_key!r} is no longer in the key ring")
+            self._tracks.of(session).claim = refused
+            return
+        claim = Claim(
+            session=session.uid,
+            device=action.archetype.spec.device,
+            limits=self._limits(session, account),
+            pace=session.spec.behavioral_profile,
+        )
+        self.claims.start(session.uid, Target(address=pod.address, token=token, claim=claim))
+
+    def _claim_done(self, uid: str, answer: Claimed | d.Refused) -> None:
+        track = self._tracks.get(uid)
+        if track is not None:
+            track.claim = answer
+            self._answered(uid)
+
+    async def mark_ready(self, session: Session, action: d.MarkReady) -> None:
+        """Write the whole status; one that is refused again and again ends the start."""
+        track = self._tracks.of(session)
+        try:
+            stored = await self._write_status(session, action, track)
+        except (Invalid, Forbidden) as error:
+            track.ready_refusals += 1
+            if track.ready_refusals >= MOST_REFUSALS:
+                track.ready_refused = end(
+                    Reason.START_FAILED, f"the session could not be called ready: {error.message}"
+                )
+            raise
+        ready = self._store.sessions.apply(stored) or session
+        self._metrics.started.labels(ready.status.pool or "miss").inc()
+        self._measure(session, track)
+        logger.info("session ready", session=session.uid, pod=action.pod.name, ready_in=ready.status.ready_in)
+
+    async def _write_status(self, session: Session, action: d.MarkReady, track: Track) -> Body:
+        status = ready_status(
+            session,
+            Observations(
+                pod=action.pod,
+                slug=action.archetype.spec.slug,
+                claimed=action.claimed,
+                seen_at=track.seen_at,
+                pod_created_at=track.pod_created_at or action.pod.created_at,
+                pod_running_at=track.pod_running_at,
+                ready_at=now(),
+            ),
+        )
+        # Preconditions: an object of the same name that came later is not this session, and when the answer to
+        # an earlier try was lost, the session may be busy by now.
+        meta = session.metadata
+        known = {"uid": meta.uid, "resourceVersion": meta.resource_version}
+        patch = {"metadata": known, "status": msgspec.to_builtins(status)}
+        return await self._kube.merge_patch(Session.KIND, meta.namespace, meta.name, patch, "status")
+
+    async def tell_ready(self, session: Session) -> None:
+        """Post the Event of the start."""
+        await self._recorder.post(ready_event(session))
+        self._tracks.of(session).told_ready = True
+
+    def _measure(self, session: Session, track: Track) -> None:
+        begun = begun_at(session, track.seen_at)
+        stages = (("pod_created", track.pod_created_at), ("pod_running", track.pod_running_at), ("ready", now()))
+        for stage, moment in stages:
+            if moment is not None:
+                self._metrics.stages.labels(stage).observe(max(0.0, (moment - begun).total_seconds()))
+
+    def _limits(self, session: Session, account: Account) -> Limits:
+        return limits_of(session.spec, account, self._settings.tiers)
