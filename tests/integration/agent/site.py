@@ -16,7 +16,8 @@ PAGES = {
     "/hello": HELLO,
     "/red": '<body style="margin:0;background:#f00">',
     "/secretive": "<title>title-secret</title><p>text-secret</p><script>console.log('log-secret');"
-    "console.error('error-secret');alert('alert-secret');fetch('/fetch-secret');throw Error('thrown-secret')</script>",
+    "console.error('error-secret');alert('alert-secret');fetch('/fetch-secret');"
+    "throw Error('thrown-secret')</script>",
     "/tall": '<body style="margin:0"><div style="height:3000px;background:#00f"></div>',
     "/noise": "<canvas id=c width=2400 height=2400></canvas><script>"
     "const x=c.getContext('2d'),d=x.createImageData(2400,2400),v=new Uint32Array(d.data.buffer);"

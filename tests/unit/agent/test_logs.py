@@ -106,6 +106,7 @@ def test_a_line_larger_than_the_tail_costs_no_other_line() -> None:
 
 ALLOWED = {
     "listening": {"address", "port"},
+    "step given up: its client has gone": {"step"},
     "ready": {"browser"},
     "claimed": {"session"},
     "step done": {"step", "kind", "duration_ms"},
