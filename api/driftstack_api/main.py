@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from driftstack_api import account, health, openapi, problems
+from driftstack_api import account, failpoints, health, openapi, problems
 from driftstack_api.agents import Agents
 from driftstack_api.context import RequestContext
 from driftstack_api.services import Dependencies, Services
@@ -17,6 +17,7 @@ from driftstack_api.settings import Settings
 from driftstack_common.agent_client import AgentClient, open_session
 from driftstack_common.agent_token import KeyRing
 from driftstack_common.errors import SettingsError
+from driftstack_common.failpoints import Failpoints, WritePoints
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.logging import get_logger
 
@@ -51,6 +52,8 @@ def create_app(settings: Settings, dependencies: Dependencies | None = None) -> 
     openapi.install(app, settings.problem_type_base, endpoints.BODIES)
     for router in (endpoints.router, account.router, health.router):
         app.include_router(router)
+    if dependencies is not None and dependencies.failpoints is not None:
+        app.include_router(failpoints.router_of(dependencies.failpoints))
     app.add_middleware(RequestContext, base=settings.problem_type_base)
     return app
 
@@ -65,8 +68,15 @@ async def connect(settings: Settings) -> AsyncIterator[Dependencies]:
     keys = KeyRing.load(settings.agent_keys)
     kube = await KubeClient.connect(settings.kubeconfig)
     session = open_session()
+    agents = AgentClient(session)
     try:
-        yield Dependencies(kube, Agents(AgentClient(session), keys, settings.agent_keys))
+        if settings.failpoints:
+            points = Failpoints()
+            guard = WritePoints(points)
+            guarded = Agents(agents.guarded(guard), keys, settings.agent_keys)
+            yield Dependencies(kube.guarded(guard), guarded, failpoints=points)
+        else:
+            yield Dependencies(kube, Agents(agents, keys, settings.agent_keys))
     finally:
         await session.close()
         await kube.close()

@@ -17,6 +17,7 @@ from driftstack_api.sessions.marks import Marks
 from driftstack_api.sessions.service import Sessions
 from driftstack_api.sessions.steps import Steps
 from driftstack_api.settings import Settings
+from driftstack_common.failpoints import Failpoints
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.kube.reflector import DEFAULT_TIMING, Timing
 
@@ -25,11 +26,12 @@ DRAIN_SECONDS: Final = 2.0
 
 @dataclass(frozen=True)
 class Dependencies:
-    """What the facade talks to."""
+    """What the facade talks to; with failpoints, tests can arm them."""
 
     kube: KubeClient
     agents: Agents
     timing: Timing = DEFAULT_TIMING
+    failpoints: Failpoints | None = None
 
 
 class Services:

@@ -25,6 +25,7 @@ class Settings(BaseSettings):
         problem_type_base: what `type` of every problem begins with.
         fresh_seconds: a cache whose watch has proven itself within this time is trusted; see `/readyz`. Watches do
             so every 2 s.
+        failpoints: for tests only; lets anybody who reaches the facade kill or freeze the process.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
@@ -39,6 +40,7 @@ class Settings(BaseSettings):
     fresh_seconds: float = Field(default=4.0, gt=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
+    failpoints: bool = False
 
 
 def load_settings() -> Settings:

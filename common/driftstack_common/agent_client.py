@@ -9,12 +9,14 @@ AgentError
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, Final, TypeVar
 
 import aiohttp
 import msgspec
 
 from driftstack_common.errors import DriftstackError
+from driftstack_common.guard import Guard
 from driftstack_common.protocol import (
     CLAIM_PATH,
     DOCUMENT_LIMIT,
@@ -92,7 +94,7 @@ def open_session() -> aiohttp.ClientSession:
 class AgentClient:
     """Calls to agents, each named by its `host:port` (status.browser.address) and token (agent_token.KeyRing).
 
-    Every method raises a subclass of AgentError, nothing else.
+    Every method raises a subclass of AgentError, nothing else (but what a guard raises).
 
     Args:
         session: see `open_session`; the caller closes it.
@@ -100,6 +102,13 @@ class AgentClient:
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
+        self._guard: Guard | None = None
+
+    def guarded(self, guard: Guard) -> AgentClient:
+        """Return a client on the same session with a guard before every `claim` and every `step`."""
+        client = copy(self)
+        client._guard = guard
+        return client
 
     async def health(self, address: str, *, timeout: float = SHORT_DEADLINE) -> Health:
         """Return what the agent says about itself, also while it starts (503)."""
@@ -118,8 +127,8 @@ class AgentClient:
         connect_timeout: float = CONNECT_DEADLINE,
     ) -> Claimed:
         """Give the pod to a session; safe to repeat. AgentProblem HOLDER_CONFLICT names another holder."""
-        body = await self._post(address, CLAIM_PATH, token, claim, timeout, connect_timeout)
-        return _decode(body[0], Claimed)
+        body, _ = await self._act("claim", address, CLAIM_PATH, token, claim, timeout, connect_timeout)
+        return _decode(body, Claimed)
 
     async def activity(
         self, address: str, token: str, session: str, *, timeout: float = SHORT_DEADLINE
@@ -133,20 +142,21 @@ class AgentClient:
     async def navigate(self, address: str, token: str, session: str, step: Navigate) -> Navigated:
         """Load a page; takes at most the step's timeout_ms and STEP_GRACE."""
         deadline = step.timeout_ms / 1000 + STEP_GRACE
-        body, _ = await self._post(address, f"/sessions/{session}/navigate", token, step, deadline)
+        body, _ = await self._act("step", address, f"/sessions/{session}/navigate", token, step, deadline)
         return _decode(body, Navigated)
 
     async def capture(self, address: str, token: str, session: str, step: Capture) -> Captured:
         """Capture the page; takes at most the step's timeout_ms and STEP_GRACE."""
         deadline = step.timeout_ms / 1000 + STEP_GRACE
-        body, headers = await self._post(address, f"/sessions/{session}/capture", token, step, deadline)
+        body, headers = await self._act("step", address, f"/sessions/{session}/capture", token, step, deadline)
         duration = headers.get(DURATION_HEADER, "")
         if not duration.isdigit():
             raise AgentUnreachable(f"a capture came without {DURATION_HEADER}", sent=True)
         return Captured(data=body, duration_ms=int(duration))
 
-    async def _post(
+    async def _act(
         self,
+        act: str,
         address: str,
         path: str,
         token: str,
@@ -154,9 +164,13 @@ class AgentClient:
         timeout: float,
         connect_timeout: float = CONNECT_DEADLINE,
     ) -> tuple[bytes, Mapping[str, str]]:
+        if self._guard is not None:
+            self._guard.before(act)
         status, body, headers = await self._send("POST", address, path, token, message, timeout, connect_timeout)
         if status != 200:
             raise _problem(status, body)
+        if self._guard is not None:
+            self._guard.after(act)
         return body, headers
 
     async def _send(

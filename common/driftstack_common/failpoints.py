@@ -6,9 +6,10 @@ Only a test setting makes a component reach them at all; see docs/operations/cha
 from __future__ import annotations
 
 import os
+import re
 import signal
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -17,16 +18,15 @@ from driftstack_common.logging import get_logger
 logger = get_logger(__name__)
 
 
+KILLED: Final = 128 + signal.SIGKILL
+"""Exit status of a killed process. The first process of a container can't send SIGKILL or SIGSTOP to itself."""
+
+
 class Effect(StrEnum):
     """What happens at an armed point."""
 
     KILL = "kill"
     FREEZE = "freeze"
-
-    @property
-    def signal(self) -> signal.Signals:
-        """What the process sends itself."""
-        return signal.SIGKILL if self is Effect.KILL else signal.SIGSTOP
 
 
 class Arm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,6 +34,14 @@ class Arm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     effect: Effect = Effect.KILL
     skip: int = 0
+
+    @classmethod
+    def parse(cls, body: bytes) -> Arm:
+        """Read it from JSON; an empty body is the default. ValueError says what is wrong."""
+        return msgspec.json.decode(body or b"{}", type=cls)
+
+
+_NAME: Final = re.compile(r"(before|after)-[a-z/-]+")
 
 
 class Failpoints:
@@ -45,8 +53,14 @@ class Failpoints:
         """How often each point was passed."""
 
     def arm(self, name: str, arm: Arm) -> None:
-        """Have the point take effect when it is next reached."""
+        """Have the point take effect when it is next reached; ValueError when no point can be called so."""
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no point: it has to begin with before- or after-")
         self._armed[name] = arm
+
+    def tell(self) -> dict[str, Any]:
+        """Return what was `reached`, by name, and the names of what is `armed`."""
+        return {"reached": dict(self.reached), "armed": sorted(self._armed)}
 
     def reach(self, name: str) -> None:
         """Pass a point, or not."""
@@ -59,7 +73,17 @@ class Failpoints:
             return
         del self._armed[name]
         logger.warning("failpoint", name=name, effect=arm.effect.value)
-        os.kill(os.getpid(), arm.effect.signal)
+        if arm.effect is Effect.FREEZE:
+            freeze()
+        else:
+            os._exit(KILLED)
+
+
+def freeze() -> None:
+    """Stand still, event loop and all, until SIGCONT comes from outside."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCONT})
+    signal.sigwait({signal.SIGCONT})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCONT})
 
 
 BEFORE: Final = "before"
@@ -67,9 +91,9 @@ AFTER: Final = "after"
 
 
 class WritePoints:
-    """Makes two points of every write to the API server; given to KubeClient as its guard.
+    """Makes two points of every write; given to KubeClient and AgentClient as their guard.
 
-    They are called `before-create-pods`, `after-patch-browsersessions-status` and so on.
+    They are called `before-create-pods`, `after-patch-browsersessions-status`, `before-claim`, `after-step`, ...
     """
 
     def __init__(self, failpoints: Failpoints) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 
 from driftstack_common.agent_client import AgentClient, open_session
 from driftstack_common.agent_token import KeyRing
+from driftstack_common.failpoints import Failpoints, WritePoints
 from driftstack_common.kinds import Session
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.logging import get_logger
@@ -55,9 +56,19 @@ class Operator:
         agents: client of the agents.
         keys: makes the agents' tokens.
         settings: everything that can be set.
+        failpoints: what a test may arm; None outside tests.
     """
 
-    def __init__(self, kube: KubeClient, agents: AgentClient, keys: KeyRing, settings: Settings) -> None:
+    def __init__(
+        self,
+        kube: KubeClient,
+        agents: AgentClient,
+        keys: KeyRing,
+        settings: Settings,
+        failpoints: Failpoints | None = None,
+    ) -> None:
+        if failpoints is not None:
+            kube = kube.guarded(WritePoints(failpoints))
         self.settings = settings
         self.store = Store()
         self.metrics = Metrics()
@@ -90,7 +101,7 @@ class Operator:
             settings=settings,
         )
         self._retention = Retention(kube, settings, self.metrics)
-        self._probes = Probes(self.health, self.metrics, settings)
+        self._probes = Probes(self.health, self.metrics, settings, failpoints)
         self.streams = self.health.streams = Streams(WATCHED, settings.watch_seconds, self.sweep.repair)
         self.metrics.show_streams(self.streams)
         self._watching = Watching(kube, self.intake, settings, self.take_signals, self.streams)
@@ -216,9 +227,13 @@ async def run(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT."""
     keys = KeyRing.load(settings.agent_keys)
     kube = await KubeClient.connect(settings.kubeconfig, timeout=SLOWEST)
+    failpoints = Failpoints() if settings.failpoints else None
     try:
         async with open_session() as session:
-            operator = Operator(kube, AgentClient(session), keys, settings)
+            agents = AgentClient(session)
+            if failpoints is not None:
+                agents = agents.guarded(WritePoints(failpoints))
+            operator = Operator(kube, agents, keys, settings, failpoints)
             operator.take_signals()
             await operator.run()
     finally:

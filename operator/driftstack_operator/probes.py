@@ -1,4 +1,4 @@
-"""The operator's HTTP endpoints: /healthz and /readyz for the kubelet, /metrics for Prometheus."""
+"""The operator's HTTP endpoints: probes for the kubelet, metrics for Prometheus, failpoints for tests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from driftstack_common.errors import SettingsError
+from driftstack_common.failpoints import Arm, Failpoints
 from driftstack_operator.health import Health
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.settings import Settings
@@ -25,18 +26,24 @@ class Probes:
         health: what to answer.
         metrics: what to show.
         settings: the ports.
+        failpoints: can be armed and read on the probe port; None has no such thing.
     """
 
-    def __init__(self, health: Health, metrics: Metrics, settings: Settings) -> None:
+    def __init__(
+        self, health: Health, metrics: Metrics, settings: Settings, failpoints: Failpoints | None = None
+    ) -> None:
         self._health = health
         self._metrics = metrics
         self._settings = settings
+        self._failpoints = failpoints
 
     def applications(self) -> tuple[web.Application, web.Application]:
         """Return the applications of the probe port and the metrics port."""
         probes, metrics = web.Application(), web.Application()
         probes.add_routes([web.get("/healthz", self.healthz), web.get("/readyz", self.readyz)])
         metrics.add_routes([web.get("/metrics", self._show)])
+        if self._failpoints is not None:
+            probes.add_routes(_failpoints(self._failpoints))
         return probes, metrics
 
     @asynccontextmanager
@@ -75,3 +82,17 @@ class Probes:
         return web.Response(
             body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
+
+
+def _failpoints(points: Failpoints) -> list[web.RouteDef]:
+    async def show(_: web.Request) -> web.Response:
+        return web.json_response(points.tell())
+
+    async def arm(request: web.Request) -> web.Response:
+        try:
+            points.arm(request.match_info["name"], Arm.parse(await request.read()))
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        return web.json_response(points.tell())
+
+    return [web.get("/failpoints", show), web.put("/failpoints/{name:.+}", arm)]

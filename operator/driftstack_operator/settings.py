@@ -60,6 +60,7 @@ class Settings(BaseSettings):
         silence_seconds: how long a watch may be behind a LIST before it counts as dead.
         records_per_account, record_days, records_in_cluster: what history is kept.
         probe_port, metrics_port: 0 takes any free port.
+        failpoints: for tests only; lets anybody who reaches the probe port kill or freeze the process.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, populate_by_name=True)
@@ -87,6 +88,7 @@ class Settings(BaseSettings):
     probe_port: Port = 8080
     metrics_port: Port = 9090
     log_level: Level = "info"
+    failpoints: bool = False
 
     @field_validator("tiers", mode="after")
     @classmethod

@@ -12,13 +12,14 @@ import time
 from collections.abc import AsyncIterator
 from copy import copy
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 
+from driftstack_common.guard import Guard
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.errors import KubeError, Unreachable, from_status
 from driftstack_common.kube.transport import Transport
@@ -48,16 +49,6 @@ def path(kind: Kind, namespace: str | None = None, name: str | None = None, subr
     return "/" + "/".join(parts)
 
 
-class Guard(Protocol):
-    """Stands before every write, named as in `create-pods` or `patch-browsersessions-status`."""
-
-    def before(self, write: str) -> None:
-        """Called right before a write is sent; what it raises is raised instead (a KubeError)."""
-
-    def after(self, write: str) -> None:
-        """Called when a write was accepted."""
-
-
 class KubeClient:
     """Requests to one API server. Make it with `connect`, and close it.
 
@@ -76,7 +67,7 @@ class KubeClient:
         self._guard: Guard | None = None
 
     def guarded(self, guard: Guard) -> KubeClient:
-        """Return a client with a guard on this one's connections; close this one."""
+        """Return a client on this one's connections with a guard before every write; close this one."""
         client = copy(self)
         client._guard = guard
         return client

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterator
 
+import pykube
 import pytest
 
 from driftstack_cluster import settings
 from driftstack_cluster.layout import Layout
+from tests.e2e.chaos.failpoints import Points, enabled
 from tests.e2e.chaos.machine import Machine
 from tests.e2e.chaos.report import Report
 from tests.e2e.conftest import ROOT, Installation
@@ -38,6 +42,14 @@ def machine(installation: Installation) -> Machine:
         pytest.skip("only the embedded node's own processes may be stopped by a test")
     chosen = settings.load(ROOT)
     return Machine(ROOT, Layout(chosen.instance, chosen.nodes))
+
+
+@pytest.fixture(scope="session")
+def failpoints(installation: Installation, machine: Machine, kube: pykube.HTTPClient) -> Iterator[Points]:
+    """Failpoints in all operators and facades, from the first test that asks to the end of the ring."""
+    told = json.loads((settings.load(ROOT).output / "cluster.json").read_text())
+    with enabled(installation, told["helm"]):
+        yield Points(machine, kube)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

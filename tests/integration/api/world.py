@@ -20,6 +20,7 @@ from driftstack_api.settings import Settings
 from driftstack_common.agent_client import AgentClient, open_session
 from driftstack_common.agent_token import KeyRing
 from driftstack_common.api_keys import MintedKey, mint
+from driftstack_common.failpoints import Failpoints, WritePoints
 from driftstack_common.kube.client import Body
 from driftstack_common.kube.reflector import Timing
 from driftstack_common.times import format_time, now
@@ -250,22 +251,27 @@ async def surroundings() -> AsyncIterator[World]:
 
 
 @asynccontextmanager
-async def application(world: World, **settings: Any) -> AsyncIterator[FastAPI]:
+async def application(
+    world: World, failpoints: Failpoints | None = None, **settings: Any
+) -> AsyncIterator[FastAPI]:
     """The application, started, with its caches complete."""
     async with AsyncExitStack() as stack:
         session = open_session()
         stack.push_async_callback(session.close)
-        agents = Agents(AgentClient(session), KeyRing({"1": b"k" * 32}))
-        app = create_app(Settings(**settings), Dependencies(world.kube, agents, TIMING))
+        client = AgentClient(session)
+        if failpoints is not None:
+            client = client.guarded(WritePoints(failpoints))
+        agents = Agents(client, KeyRing({"1": b"k" * 32}))
+        app = create_app(Settings(**settings), Dependencies(world.kube, agents, TIMING, failpoints))
         await stack.enter_async_context(app.router.lifespan_context(app))
         await until(lambda: app.state.services.caches.synced)
         yield app
 
 
 @asynccontextmanager
-async def facade(world: World, **settings: Any) -> AsyncIterator[Facade]:
+async def facade(world: World, failpoints: Failpoints | None = None, **settings: Any) -> AsyncIterator[Facade]:
     """A facade over ASGI."""
-    async with application(world, **settings) as app:
+    async with application(world, failpoints, **settings) as app:
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url="http://facade", timeout=30) as client:
             yield Facade(app, world, client)
