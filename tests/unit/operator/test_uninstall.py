@@ -5,7 +5,7 @@ from __future__ import annotations
 from driftstack_common.kinds import Account, Session
 from driftstack_common.kube.client import DEPLOYMENT, NAMESPACE, POD, QUOTA
 from driftstack_common.kube.errors import Forbidden, Invalid, KindGone
-from driftstack_common.names import ACCOUNT_FINALIZER, FINALIZER, QUOTA_NAME, SESSION_QUOTA
+from driftstack_common.names import ACCOUNT_FINALIZER, QUOTA_NAME, SESSION_QUOTA
 from driftstack_operator.uninstall import FACADE, OPERATOR, Settings, Uninstall
 from tests.unit.operator.builders import ACCOUNT, UID
 from tests.unit.operator.builders import NAMESPACE as ACCOUNT_NAMESPACE
