@@ -18,7 +18,7 @@ import pytest
 from tests.e2e.chaos.failpoints import Points
 from tests.e2e.chaos.load import Load
 from tests.e2e.chaos.report import Report
-from tests.e2e.chaos.victims import Victim
+from tests.e2e.chaos.victims import Victim, leader
 from tests.e2e.conftest import Installation, Tenant
 from tests.e2e.objects import BROWSERS, BrowserSession, SessionRecord, browser_pod, eventually, record_of
 from tests.e2e.test_failures import KILL_BROWSER
@@ -100,7 +100,7 @@ def test_operator(
 ) -> None:
     crash = point.endswith("delete-browsersessions")
     early = point.removeprefix("before-").removeprefix("after-") in OPERATOR_WRITES[:3]
-    victim = Victim(failpoints, failpoints.leader())
+    victim = Victim(failpoints, leader(failpoints))
     if early:
         victim.arm(point)
     session = ask(account, "POST", "/v1/sessions", {"Idempotency-Key": uuid4().hex, "Prefer": "wait=30"})

@@ -7,9 +7,26 @@ import time
 from pathlib import Path
 
 import pykube
+from pykube.objects import NamespacedAPIObject
 
 from tests.e2e.chaos.failpoints import Points
 from tests.e2e.objects import SYSTEM, eventually
+
+
+class Lease(NamespacedAPIObject):
+    version, endpoint, kind = "coordination.k8s.io/v1", "leases", "Lease"
+
+
+def leader(points: Points) -> pykube.Pod:
+    """Return the operator that leads."""
+
+    def look() -> pykube.Pod | None:
+        lease = Lease.objects(points.kube, namespace=SYSTEM).get_or_none(name="driftstack-operator")
+        holder = lease.obj["spec"].get("holderIdentity") or "" if lease else ""
+        return next((pod for pod in points.pods("operator") if holder.startswith(pod.name)), None)
+
+    return points.pods("operator")[0]
+    return eventually(look, 20, "an operator leads")
 
 
 class Victim:
@@ -39,7 +56,7 @@ class Victim:
 
     def replace(self) -> None:
         """Have a new pod instead: the kubelet makes a container wait that has died several times."""
-        self.pod.delete(propagation_policy="Background", grace_period_seconds=0)
+        self.pod.delete()
         eventually(self._succeeded, 60, f"a new {self.component} is ready")
 
     @property
