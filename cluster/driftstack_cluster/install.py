@@ -60,9 +60,11 @@ class Installer:
                 self._wait_for_answer()
 
     def is_available(self) -> bool:
-        """Whether all deployments have what they ask for."""
+        """Whether all deployments have what they ask for, and there is something to start browsers from."""
         try:
             listing = json.loads(self._kubectl("get", "deployments", "-n", NAMESPACE, "-o", "json"))
+            if not self._kubectl("get", "browserpools", "-A", "-o", "name").strip():
+                return False
         except CommandFailed:
             return False
         items = listing["items"]

@@ -16,7 +16,7 @@ import msgspec
 from driftstack_common.kinds import Account, Archetype, Pool, Record, Session
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import NAMESPACE, NODE, POD, QUOTA, Body, KubeClient
-from driftstack_common.kube.errors import KubeError
+from driftstack_common.kube.errors import KindGone, KubeError
 from driftstack_common.logging import get_logger
 from driftstack_common.names import LABEL_ACCOUNT
 from driftstack_operator.accounts.namespace import NamespaceState, state_of
@@ -172,8 +172,14 @@ class Sweep:
             await self._judge(scope, listing)
 
     async def list_all(self) -> list[tuple[Scope, Body]]:
-        """List everything and repair the store by it."""
-        return [(scope, await self._list(scope)) for scope in self._scopes]
+        """List everything and repair the store by it; a kind whose CRD is gone holds up no other."""
+        listings = []
+        for scope in self._scopes:
+            try:
+                listings.append((scope, await self._list(scope)))
+            except KindGone as error:
+                logger.warning("not served", kind=scope.kind.plural, error=error.message)
+        return listings
 
     async def touch_all(self) -> None:
         """Have every session looked at, and every account whose state is not what it should be."""
@@ -209,7 +215,10 @@ class Sweep:
         """Find the sessions whose end was begun by an operator before this one."""
         namespaces = {session.metadata.namespace for session in self._store.sessions.values()}
         for namespace in namespaces:
-            listing = await self._kube.list_metadata(Record.KIND, namespace)
+            try:
+                listing = await self._kube.list_metadata(Record.KIND, namespace)
+            except KindGone:
+                return
             for item in listing.get("items") or []:
                 track = self._tracks.get(item["metadata"]["name"])
                 if track is not None:

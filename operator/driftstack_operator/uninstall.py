@@ -12,6 +12,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -19,7 +20,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from driftstack_common.errors import DriftstackError, SettingsError
-from driftstack_common.kinds import Account, Session
+from driftstack_common.kinds import Account, Session, from_body
 from driftstack_common.kube.client import DEPLOYMENT, NAMESPACE, POD, QUOTA, Body, KubeClient
 from driftstack_common.kube.errors import Conflict, Forbidden, Invalid, KindGone, NotFound
 from driftstack_common.logging import Level, configure_logging, get_logger
@@ -35,6 +36,8 @@ from driftstack_common.names import (
     SYSTEM_NAMESPACE,
     account_namespace,
 )
+from driftstack_common.times import now
+from driftstack_operator.accounts import conditions
 
 LOOK_AGAIN: Final = 0.5
 STALLED: Final = 30.0
@@ -46,7 +49,7 @@ GRACE_SECONDS: Final = 10.0
 OPERATOR: Final = "driftstack-operator"
 FACADE: Final = "driftstack-facade"
 
-logger = get_logger(__name__)
+logger = get_logger("driftstack_operator.uninstall")
 
 
 class Settings(BaseSettings):
@@ -95,7 +98,7 @@ class Uninstall:
         await self._stop(OPERATOR)
         accounts = await self._list(Account)
         for account in accounts:
-            await self._close(account["metadata"]["name"])
+            await self._close(account)
         lost = await self._force_sessions()
         await self._force_pods()
         for account in accounts:
@@ -152,26 +155,28 @@ class Uninstall:
 
     # -- without it
 
-    async def _close(self, account: str) -> None:
+    async def _close(self, account: Body) -> None:
         """Let no new session into an account: nobody would run it, nor let it go."""
-        try:
+        name = account["metadata"]["name"]
+        status = conditions.status_of(from_body(Account, account), conditions.uninstalled(), now())
+        with suppress(NotFound):
             patch = {"spec": {"hard": {SESSION_QUOTA: "0"}}}
-            await self._kube.merge_patch(QUOTA, account_namespace(account), QUOTA_NAME, patch)
-        except NotFound:
-            return
+            await self._kube.merge_patch(QUOTA, account_namespace(name), QUOTA_NAME, patch)
+        with suppress(NotFound):
+            if status is not None:
+                await self._kube.merge_patch(Account.KIND, None, name, {"status": status}, "status")
 
     async def _force_sessions(self) -> int:
-        """Remove the sessions that are left, without records; return how many."""
-        left = await self._list(Session)
-        for meta in (session["metadata"] for session in left):
+        """Remove the sessions that nobody has ended, without records; return how many."""
+        left = [session["metadata"] for session in await self._list(Session)]
+        waiting = [meta for meta in left if FINALIZER in meta.get("finalizers", [])]
+        for meta in waiting:
             logger.warning("session removed without a record", session=meta["uid"], namespace=meta["namespace"])
             await self._delete_session(meta)
             await self._drop_finalizer(meta)
-        return len(left)
+        return len(waiting)
 
     async def _drop_finalizer(self, meta: Body) -> None:
-        if FINALIZER not in meta.get("finalizers", []):
-            return
         at = f"/metadata/finalizers/{meta['finalizers'].index(FINALIZER)}"
         patch = [{"op": "test", "path": at, "value": FINALIZER}, {"op": "remove", "path": at}]
         try:

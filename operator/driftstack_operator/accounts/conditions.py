@@ -55,6 +55,12 @@ def leaving(held: str) -> Ready:
     return Ready(False, "Deleting", held)
 
 
+def uninstalled() -> Ready:
+    """Nobody is there any more to run the account's sessions."""
+    message = "Driftstack was uninstalled: install it again, or delete the account and its namespace"
+    return Ready(False, "Uninstalled", message, 0)
+
+
 def status_of(account: Account, ready: Ready, moment: datetime) -> Body | None:
     """Return the status that says so, None when the account's says it already."""
     status, generation = account.status, account.metadata.generation

@@ -10,10 +10,12 @@ from typing import Final
 import msgspec
 
 from driftstack_common.kinds import Record, Session, from_body, to_body
-from driftstack_common.kube.client import POD, Body, KubeClient
+from driftstack_common.kube.client import NAMESPACE, POD, Body, KubeClient
 from driftstack_common.kube.errors import (
     AlreadyExists,
     Conflict,
+    Forbidden,
+    KindGone,
     KubeError,
     NamespaceTerminating,
     NotFound,
@@ -30,6 +32,8 @@ from driftstack_operator.sessions.archive import build_record
 from driftstack_operator.sessions.tracks import Track
 from driftstack_operator.store import Store
 
+PATIENCE: Final = 10.0
+"""Seconds that a session waits for a cluster that doesn't know records."""
 FORCED: Final = 0
 """Grace, seconds, for a pod on a lost node: nobody is there to stop it gently."""
 
@@ -68,6 +72,10 @@ class Ending:
         except NamespaceTerminating:
             namespace = session.metadata.namespace
             logger.warning("no record: namespace goes", session=session.uid, namespace=namespace)
+        except KindGone:
+            if track.waits_for_records(PATIENCE):
+                raise
+            logger.warning("no record: their CRD is gone", session=session.uid, reason=ended.reason)
         except Unreachable:
             track.record_tried = True
             raise
@@ -92,9 +100,12 @@ class Ending:
 
     async def _stored(self, session: Session) -> Record | None:
         # A list of one: reading a record by its name is no right the operator needs otherwise.
-        listing = await self._kube.list_objects(
-            Record.KIND, session.metadata.namespace, fieldSelector=f"metadata.name={session.uid}"
-        )
+        try:
+            listing = await self._kube.list_objects(
+                Record.KIND, session.metadata.namespace, fieldSelector=f"metadata.name={session.uid}"
+            )
+        except KindGone:
+            return None
         found = listing.get("items") or []
         return from_body(Record, found[0]) if found else None
 
@@ -118,11 +129,23 @@ class Ending:
             )
         except NotFound:
             self._store.pods.remove(pod.uid)
+        except Forbidden:  # the right to delete pods goes with their namespace
+            if not await self._namespace_goes(pod.namespace):
+                raise
+            self._store.pods.remove(pod.uid)
         except Conflict:  # another pod has the name now; it is not the one that was to go
             self._store.pods.remove(pod.uid)
         else:
             if answer.get("kind") == POD.name:
                 self._store.pods.apply(answer)
+
+    async def _namespace_goes(self, name: str) -> bool:
+        """Whether a namespace is gone, or is being deleted with all that is in it."""
+        try:
+            namespace = await self._kube.get(NAMESPACE, None, name)
+        except NotFound:
+            return True
+        return "deletionTimestamp" in namespace["metadata"]
 
     async def delete_session(self, session: Session) -> Session | None:
         """Delete the object; return what it is now, None when it is gone."""

@@ -13,7 +13,7 @@ from driftstack_common.agent_client import AgentClient
 from driftstack_common.agent_token import KeyRing
 from driftstack_common.kinds import Account, Record, Session
 from driftstack_common.kube.client import KubeClient
-from driftstack_common.kube.errors import Conflict, Invalid, KubeError, NotFound
+from driftstack_common.kube.errors import Conflict, Invalid, KindGone, KubeError, NotFound
 from driftstack_common.logging import get_logger
 from driftstack_common.times import now
 from driftstack_operator.events import Recorder
@@ -215,6 +215,8 @@ class Sessions:
             return False
         try:
             body = await self._kube.get(Session.KIND, namespace, name)
+        except KindGone:  # says nothing of this session: a CRD that goes waits for its sessions to end
+            raise
         except NotFound:
             return False
         if body["metadata"]["uid"] != uid:

@@ -7,13 +7,14 @@ that was made just before it. Before any of these is called missing, the API ser
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
 from driftstack_common.kinds import Account, Archetype, Phase, Pool, Session
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import POD, KubeClient
-from driftstack_common.kube.errors import NotFound
+from driftstack_common.kube.errors import Forbidden, NotFound
 from driftstack_common.names import ACCOUNT_NAMESPACE_PREFIX, archetype_name
 from driftstack_common.times import now, parse_time
 from driftstack_operator.pods.view import PodView
@@ -78,7 +79,10 @@ class Sight:
             await self._fetch(self._store.archetypes, Archetype.KIND, session.metadata.namespace or "", wanted)
             await self._fetch(self._store.archetypes, Archetype.KIND, self._settings.system_namespace, wanted)
         if self._pool() is None:
-            await self._fetch(self._store.pools, Pool.KIND, self._settings.browser_namespace, self._settings.pool)
+            with suppress(Forbidden):  # the browser namespace is gone, and with it the right to look into it
+                await self._fetch(
+                    self._store.pools, Pool.KIND, self._settings.browser_namespace, self._settings.pool
+                )
 
     async def _look_for_pod(self, session: Session, name: str) -> None:
         """Fetch a started session's pod before it is called gone: its session may be known before it is."""

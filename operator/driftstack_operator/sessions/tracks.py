@@ -33,6 +33,7 @@ class Track(msgspec.Struct, kw_only=True):
         ready_refusals, ready_refused: how often the API server refused to call it ready; that it will.
         told_ready, told_end: the Event is posted.
         record_tried: a record was sent and no answer came.
+        no_records_since: since when the cluster is known to know no records (monotonic).
         busy_step, busy_since: the step that is marked; since when, or when the agent was last asked (monotonic).
         idle_step: the step that the agent does not run.
     """
@@ -49,6 +50,7 @@ class Track(msgspec.Struct, kw_only=True):
     verdict: End | None = None
     recorded: bool = False
     record_tried: bool = False
+    no_records_since: float | None = None
     ready_refusals: int = 0
     ready_refused: End | None = None
     told_ready: bool = False
@@ -57,6 +59,12 @@ class Track(msgspec.Struct, kw_only=True):
     busy_step: int = -1
     busy_since: float = 0.0
     idle_step: int = -1
+
+    def waits_for_records(self, seconds: float) -> bool:
+        """Whether to wait for the records' CRD: it may be on its way, for so long from the first call on."""
+        if self.no_records_since is None:
+            self.no_records_since = time.monotonic()
+        return time.monotonic() - self.no_records_since < seconds
 
 
 class Tracks:

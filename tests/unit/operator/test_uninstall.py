@@ -9,7 +9,7 @@ from driftstack_common.names import ACCOUNT_FINALIZER, QUOTA_NAME, SESSION_QUOTA
 from driftstack_operator.uninstall import FACADE, OPERATOR, Settings, Uninstall
 from tests.unit.operator.builders import ACCOUNT, UID
 from tests.unit.operator.builders import NAMESPACE as ACCOUNT_NAMESPACE
-from tests.unit.operator.rig import BROWSERS, Rig
+from tests.unit.operator.rig import Rig
 
 SYSTEM = "driftstack-system"
 
@@ -138,5 +138,5 @@ async def test_operator_that_was_not_dead_after_all_is_no_obstacle() -> None:
     removal = Removal(rig, works=False)
     rig.kube.fail("patch", Session.KIND.plural, Invalid("test failed", status=422))
     assert await removal.hook.run() == 1
-    assert (POD.plural, BROWSERS, "any") not in rig.kube.objects
+    assert rig.kube.all(POD) == []
     assert account(rig)["finalizers"] == []
