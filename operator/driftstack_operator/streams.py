@@ -126,6 +126,10 @@ class Streams:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             stream.failed(repr(error))
             raise
+        if response.status == 404:  # the kind's CRD is gone; kopf would give up, but it may come back
+            stream.failed("answered 404")
+            response.close()
+            raise aiohttp.ClientConnectionError(f"{stream.kind} are not served")
         if response.status != 200:
             stream.failed(f"answered {response.status}")
         elif "watch" in request.url.query:

@@ -172,3 +172,12 @@ async def test_ages_are_metrics(seen: Streams) -> None:
     metrics.show_streams(seen)
     assert metrics.registry.get_sample_value("driftstack_watch_age_seconds", {"kind": "pods"}) == 1
     assert metrics.registry.get_sample_value("driftstack_watch_interruptions", {"kind": "pods"}) == 0
+
+
+async def test_kind_that_is_not_served_is_asked_for_again(seen: Streams) -> None:
+    """Kopf ends for good when it is told 404, but a CRD can come back."""
+    response = Response(404)
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await ask(seen, f"{BASE}/pods?watch=true", response)
+    assert response.closed
+    assert seen.interruptions("pods") == 1
