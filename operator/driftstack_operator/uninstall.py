@@ -93,9 +93,13 @@ class Uninstall:
 
     async def run(self) -> int:
         """Do all of it; return how many sessions went without a record."""
-        await self._stop(FACADE)
-        await self._end_all()
-        await self._stop(OPERATOR)
+        await self._scale_down(FACADE)
+        ended = await self._end_all()
+        await self._stopped(FACADE)
+        if ended:
+            await self._end_all()  # what a facade that was stopping has let in
+        await self._scale_down(OPERATOR)
+        await self._stopped(OPERATOR)
         accounts = await self._list(Account)
         for account in accounts:
             await self._close(account)
@@ -108,8 +112,12 @@ class Uninstall:
 
     # -- with the operator
 
-    async def _end_all(self) -> None:
-        """Delete sessions, and wait for the operator to let them and accounts that are being deleted go."""
+    async def _end_all(self) -> bool:
+        """Delete sessions, and wait for the operator to let them and accounts that are being deleted go.
+
+        Returns:
+            Whether it did.
+        """
         begun = progress = self._clock()
         fewest: int | None = None
         while left := await self._delete_sessions() + await self._leaving():
@@ -119,9 +127,10 @@ class Uninstall:
                 logger.info("waiting for sessions and accounts to end", left=left)
             if now - progress > STALLED or now - begun > self._settings.seconds:
                 logger.warning("the operator does not end them: going on without it", left=left)
-                return
+                return False
             await self._sleep(LOOK_AGAIN)
         logger.info("no session lives")
+        return True
 
     async def _delete_sessions(self) -> int:
         sessions = await self._list(Session)
@@ -139,13 +148,15 @@ class Uninstall:
     async def _leaving(self) -> int:
         return sum("deletionTimestamp" in account["metadata"] for account in await self._list(Account))
 
-    async def _stop(self, component: str) -> None:
-        """Have no replica of a component, and wait until its pods are gone."""
+    async def _scale_down(self, component: str) -> None:
+        """Have a component stop; a facade that answers a step stops when the step's session has ended."""
+        with suppress(NotFound):
+            patch = {"spec": {"replicas": 0}}
+            await self._kube.merge_patch(DEPLOYMENT, self._settings.system_namespace, component, patch, "scale")
+
+    async def _stopped(self, component: str) -> None:
+        """Wait until a component's pods are gone."""
         namespace = self._settings.system_namespace
-        try:
-            await self._kube.merge_patch(DEPLOYMENT, namespace, component, {"spec": {"replicas": 0}}, "scale")
-        except NotFound:
-            return
         selector = f"{LABEL_APP}=driftstack,app.kubernetes.io/component={component.removeprefix('driftstack-')}"
 
         async def gone() -> bool:

@@ -133,7 +133,7 @@ def test_uninstall_without_an_operator(
     )
     assert removed.returncode == 0, removed.stderr
     report.add("data removed after uninstall", clock.seconds)
-    assert ours(installation) == {f"namespace/{SYSTEM}"}
+    eventually(lambda: ours(installation) == {f"namespace/{SYSTEM}"}, 20, "only the release's namespace is left")
     removed = installation.run_kubectl("delete", "namespace", SYSTEM, "--timeout=60s")
     assert removed.returncode == 0, removed.stderr
     assert ours(installation) == set()
@@ -167,5 +167,6 @@ def _lost(kube: pykube.HTTPClient, account: Tenant, uids: set[str]) -> int:
 
 
 def _but_data(names: set[str]) -> set[str]:
-    kept = (f"namespace/{SYSTEM}", "namespace/acct-", "customresourcedefinition.apiextensions.k8s.io/")
+    crds = ("customresourcedefinition.apiextensions.k8s.io/", "apiservice.apiregistration.k8s.io/")
+    kept = (f"namespace/{SYSTEM}", "namespace/acct-", *crds)
     return {name for name in names if not name.startswith(kept)}

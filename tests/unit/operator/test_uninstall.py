@@ -126,7 +126,7 @@ async def test_what_is_gone_already_is_no_obstacle() -> None:
     for component in (OPERATOR, FACADE):
         rig.kube.vanish(DEPLOYMENT, SYSTEM, component)
     rig.kube.vanish(QUOTA, ACCOUNT_NAMESPACE, QUOTA_NAME)
-    for _ in range(3):
+    for _ in range(4):
         rig.kube.fail("list", Session.KIND.plural, KindGone("404 page not found", status=404))
         rig.kube.fail("list", POD.plural, Forbidden("no such namespace", status=403))
     assert await removal.hook.run() == 0
