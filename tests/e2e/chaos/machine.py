@@ -65,6 +65,10 @@ class Machine:
         finally:
             self.inside("iptables", "-w", "-D", chain, *words)
 
+    def kill(self, pod_uid: str, number: signal.Signals) -> None:
+        """Send a signal to the first process of a pod's container."""
+        os.kill(self.pids(pod_uid)[0], number)
+
     @staticmethod
     def pids(pod_uid: str) -> list[int]:
         """Return the host's ids of a pod's processes, oldest first; the pause container is left out."""
