@@ -50,7 +50,9 @@ class Replica:
 def replicas(kube: pykube.HTTPClient) -> list[Replica]:
     """Return the facade's pods that can serve."""
     pods = pykube.Pod.objects(kube, namespace=SYSTEM).filter(selector=FACADE)
-    found = [Replica(pod.name, pod.metadata["uid"], pod.obj["status"].get("podIP", "")) for pod in pods if _serves(pod)]
+    found = [
+        Replica(pod.name, pod.metadata["uid"], pod.obj["status"].get("podIP", "")) for pod in pods if _serves(pod)
+    ]
     return [replica for replica in found if replica.ready()]
 
 
@@ -76,7 +78,7 @@ def pair(kube: pykube.HTTPClient) -> Iterator[tuple[Replica, Replica]]:
 def renewed(kube: pykube.HTTPClient, killed: Replica) -> Replica:
     """Replace a replica whose container was killed: the next kill finds no back-off of the kubelet's."""
     others = {replica.uid for replica in replicas(kube)}
-    pykube.Pod.objects(kube, namespace=SYSTEM).get(name=killed.name).delete(grace_period_seconds=0)
+    pykube.Pod.objects(kube, namespace=SYSTEM).get(name=killed.name).delete()
     fresh = eventually(
         lambda: [replica for replica in replicas(kube) if replica.uid not in others | {killed.uid}],
         60,
@@ -137,8 +139,10 @@ def calling(replica: Replica, tenant: Tenant, session: str) -> Iterator[list[Cal
     # A body that is refused after the caller is known, so that nothing is made.
     writes = {"step": ("POST", f"/v1/sessions/{session}/capture"), "unknown": ("DELETE", "/v1/sessions/ses_none")}
     probes = {"ready": ("GET", "/readyz"), "alive": ("GET", "/healthz")}
-    callers = [Caller(name, url, headers, calls) for name, calls in
-               (("reads", reads), ("writes", writes), ("probes", probes))]
+    callers = [
+        Caller(name, url, headers, calls)
+        for name, calls in (("reads", reads), ("writes", writes), ("probes", probes))
+    ]
     over = threading.Event()
     threads = [threading.Thread(target=caller.run, args=(over,), name=caller.name) for caller in callers]
     for thread in threads:
@@ -164,9 +168,16 @@ def statuses(callers: list[Caller], what: str, since: float, until: float) -> se
     return {s.status for caller in callers for s in caller.seen if s.what == what and since <= s.at <= until}
 
 
-def right_again(callers: list[Caller], what: str, since: float) -> float:
-    """Return how long after this time (monotonic) a call was first answered with 200, seconds."""
-    return next(s.at for caller in callers for s in caller.seen if s.what == what and s.at > since and s.status == 200) - since
+def all_right(callers: list[Caller], calls: tuple[str, ...], since: float) -> float | None:
+    """Return how long after this time (monotonic) the last of these calls was first answered with 200, seconds.
+
+    None when one of them hasn't been yet.
+    """
+    first: dict[str, float] = {}
+    for seen in (seen for caller in callers for seen in list(caller.seen)):
+        if seen.what in calls and seen.status == 200 and seen.at - seen.took > since:
+            first.setdefault(seen.what, seen.at - since)
+    return max(first.values()) if len(first) == len(calls) else None
 
 
 @contextlib.contextmanager
