@@ -196,6 +196,6 @@ def deaf(machine: Machine, replica: Replica) -> Iterator[None]:
 
 @contextlib.contextmanager
 def cut_off(machine: Machine, replica: Replica) -> Iterator[None]:
-    """Drop everything that a replica sends to the API server."""
-    with machine.rule("INPUT", "-p", "tcp", "-s", replica.address, "--dport", "6443", "-j", "DROP"):
+    """Drop everything that the API server sends to a replica."""
+    with machine.rule("OUTPUT", "-p", "tcp", "-d", replica.address, "--sport", "6443", "-j", "DROP"):
         yield
