@@ -161,6 +161,7 @@ def check_bounded(callers: list[Caller]) -> None:
         assert seen.status, f"no answer: {seen}"
         assert seen.took < LONGEST, f"too late: {seen}"
         assert seen.status < 500 or seen.problem == "feature-unavailable", f"not explained: {seen}"
+        assert seen.what not in ("whoami", "read", "list") or seen.status in (200, 503), f"not true: {seen}"
 
 
 def statuses(callers: list[Caller], what: str, since: float, until: float) -> set[int]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,25 @@ class Machine:
             yield
         finally:
             self.signal(process, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def halting(self, process: str, seconds: float) -> Iterator[None]:
+        """Have one of the node's processes work for a tenth of the time only, and be stopped so long in between."""
+        over = threading.Event()
+
+        def halt() -> None:
+            while not over.is_set():
+                with self.frozen(process):
+                    over.wait(seconds)
+                over.wait(seconds / 9)
+
+        thread = threading.Thread(target=halt, name=f"halting {process}")
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def repair(self) -> None:
         """Start what is not running, as `make up` does (seconds)."""

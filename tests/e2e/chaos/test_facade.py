@@ -17,6 +17,7 @@ import pykube
 import pytest
 
 from tests.e2e.chaos.callers import (
+    Caller,
     Replica,
     all_right,
     calling,
@@ -34,6 +35,7 @@ from tests.e2e.conftest import Tenant
 from tests.e2e.objects import ApiKey, BrowserSession, browser_pod, eventually, record_of
 
 SLOW_PAGE = "http://demo.driftstack.test/slow?ms={}"
+EVERYTHING = ("whoami", "read", "list", "ready")
 NOTICED = 5.0
 """Seconds within which a silent watch is noticed."""
 
@@ -89,6 +91,7 @@ def test_a_revoked_key_stops_although_the_watch_is_silent(
         report.add("watches silent, new connections possible: caches right again", time.monotonic() - started)
 
 
+@pytest.mark.timeout(900)  # the long form
 def test_one_replica_cut_off(
     machine: Machine, account: Tenant, replica: Replica, report: Report, *, long: bool
 ) -> None:
@@ -100,6 +103,7 @@ def test_one_replica_cut_off(
     assert navigate(replica, account, session, "about:blank").status_code == 200
 
 
+@pytest.mark.timeout(900)  # the long form
 def test_api_server_frozen(
     machine: Machine, account: Tenant, replica: Replica, pool: ThreadPoolExecutor, report: Report, *, long: bool
 ) -> None:
@@ -115,6 +119,28 @@ def test_api_server_frozen(
         report.add(f"API server frozen for {seconds} s: the Service has it again", recovered + served)
     created = account.create()
     assert account.api.delete(f"/v1/sessions/{created['id']}").status_code == 204
+
+
+def test_api_server_slow(
+    machine: Machine, account: Tenant, replica: Replica, report: Report, *, long: bool
+) -> None:
+    session = account.create()["id"]
+    with calling(replica, account, session) as callers:
+        with machine.halting("kube-apiserver", 4.5):
+            began = time.monotonic()
+            _wait_until(began + (60 if long else 15))
+            assert _seconds(partial(_drives, replica, account, session), 30) < 30, "a step is possible"
+            ended = time.monotonic()
+        recovered = _recovered(callers, ended)
+    check_bounded(callers)
+    assert 200 in statuses(callers, "read", began, ended), "single sessions can be read"
+    report.add("API server that answers every 5 s only", recovered)
+
+
+def _drives(replica: Replica, account: Tenant, session: str) -> bool:
+    answer = navigate(replica, account, session, "about:blank")
+    assert answer.status_code in (200, 503), answer.text
+    return answer.status_code == 200
 
 
 def _answers(account: Tenant) -> bool:
@@ -135,18 +161,21 @@ def _outage(
             eventually(lambda: not replica.ready(), NOTICED + 0.5, "readiness tells")
             _wait_until(began + seconds)
             ended = time.monotonic()
-        recovered = eventually(
-            lambda: all_right(callers, ("whoami", "read", "list", "ready"), ended), 20, "all is right again"
-        )
+        recovered = _recovered(callers, ended)
     _judge(callers, began, ended)
     return recovered
 
 
-def _judge(callers: Any, began: float, ended: float) -> None:
+def _recovered(callers: list[Caller], since: float) -> float:
+    """Return how long after this time (monotonic) all was right again, seconds."""
+    return eventually(lambda: all_right(callers, EVERYTHING, since), 20, "all is right again")
+
+
+def _judge(callers: list[Caller], began: float, ended: float) -> None:
     """Assert what is promised of an outage: explained, bounded, honest; nothing old told as true."""
     check_bounded(callers)
     blind = began + NOTICED
-    for what in ("whoami", "read", "list", "ready"):
+    for what in EVERYTHING:
         assert statuses(callers, what, blind, ended) <= {503}, what
     assert statuses(callers, "alive", began, ended) == {200}, "liveness needs no API server"
 
@@ -155,6 +184,7 @@ def _wait_until(moment: float) -> None:
     threading.Event().wait(max(0.0, moment - time.monotonic()))
 
 
+@pytest.mark.timeout(900)  # the long form
 def test_facade_killed_in_a_step(
     machine: Machine,
     kube: pykube.HTTPClient,
@@ -183,6 +213,7 @@ def test_facade_killed_in_a_step(
             first = renewed(kube, first)
 
 
+@pytest.mark.timeout(900)  # the long form
 def test_facade_killed_in_creates_and_deletes(
     machine: Machine,
     kube: pykube.HTTPClient,

@@ -258,3 +258,17 @@ async def test_a_starting_api_server_makes_no_500(api: Facade, world: World, sta
         ("GET", "/v1/whoami"),
     ):
         unavailable(await api.call(method, path))
+
+
+async def test_a_slow_api_server_slows_and_stops_nothing_but_lists(world: World) -> None:
+    # All times are a tenth of the real ones: an answer takes 5 s, a copy is trusted for 4 s, a look may take 7 s.
+    async with facade(world, fresh_seconds=0.4) as api:
+        session = await api.ready()
+        world.kube.slowness = 0.5
+        await until(lambda: not api.app.state.services.caches.sessions_fresh)
+        assert (await read(api, session)).json()["status"] == "ready"
+        assert (await (await navigate(api, session))).status_code == 200
+        created = await api.call("POST", "/v1/sessions", headers={"Idempotency-Key": "k"}, json={})
+        assert created.status_code == 201
+        assert (await api.call("DELETE", f"/v1/sessions/{session['id']}")).status_code == 204
+        unavailable(await api.call("GET", "/v1/sessions"))

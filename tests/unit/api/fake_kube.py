@@ -33,6 +33,7 @@ class FakeKube(KubeClient):
         self.calls: list[tuple[str, str]] = []
         self.failures: dict[str, KubeError] = {}
         self.hanging: set[str] = set()
+        self.slowness = 0.0
         self.nonsense: list[Any] = []
         self.quotas: dict[str, int] = {}
         self.watch_seconds: float | None = None
@@ -198,7 +199,7 @@ class FakeKube(KubeClient):
 
     async def _called(self, method: str, kind: Kind) -> None:
         self.calls.append((method, kind.plural))
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.slowness)
         if method in self.hanging:
             await asyncio.Event().wait()
         error = self.failures.get(method) or self.failures.get(f"{method} {kind.plural}")
