@@ -13,10 +13,6 @@ WORST_LAG: Final = 10.0
 """Seconds that the event loop may be late before the process counts as stuck."""
 
 
-STALE: Final = 10.0
-"""Seconds without a proof of a watch after which the operator no longer calls itself ready."""
-
-
 class Health:
     """Collected from all parts.
 
@@ -53,10 +49,8 @@ class Health:
         self.blind.clear()
 
     def stale(self) -> list[str]:
-        """Return the kinds of which changes may be missing; the operator acts on them with care, or not at all."""
-        if self.streams is None or not self.primed:
-            return []
-        return sorted(kind for kind in self.streams.kinds if self.streams.age(kind) > STALE)
+        """Return the kinds of which changes may be missing: an operator that doesn't see is not ready."""
+        return self.streams.stale() if self.streams is not None and self.primed else []
 
     def problems(self) -> list[str]:
         """Return why the process should be restarted; empty when all is well.

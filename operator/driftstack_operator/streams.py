@@ -24,8 +24,10 @@ GRACE: Final = 2.0
 """Seconds that an end may come later than asked."""
 SHORTEST: Final = 0.25
 """Seconds between two requests of one kind: what ends streams at once must not be hammered."""
+LATE: Final = 7.0
+"""Seconds that a proof may be overdue before changes may be missing."""
 FORGOTTEN: Final = 30.0
-"""Seconds without any request for a kind after which kopf itself must be stuck; it asks more often in outages."""
+"""Seconds that a request may be overdue before kopf itself must be stuck; in outages it asks all the more often."""
 
 logger = get_logger(__name__)
 
@@ -84,7 +86,7 @@ class Streams:
 
     def __init__(self, kinds: Iterable[str], watch_seconds: float, relisted: Callable[[str], None]) -> None:
         self._streams = {kind: Stream(kind) for kind in kinds}
-        self._longest = watch_seconds + GRACE
+        self._watch_seconds = watch_seconds
         self._relisted = relisted
         self._begun = False
 
@@ -109,7 +111,12 @@ class Streams:
 
     def forgotten(self) -> list[str]:
         """Return the kinds that kopf no longer asks for, though it should: only a new process helps."""
-        return [kind for kind, stream in self._streams.items() if self._begun and stream.untried > FORGOTTEN]
+        most = self._watch_seconds + FORGOTTEN
+        return [kind for kind, stream in self._streams.items() if self._begun and stream.untried > most]
+
+    def stale(self) -> list[str]:
+        """Return the kinds of which changes may be missing."""
+        return [kind for kind in self._streams if self.age(kind) > self._watch_seconds + LATE]
 
     async def observe(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -139,7 +146,7 @@ class Streams:
         return response
 
     def _accompany(self, stream: Stream, response: aiohttp.ClientResponse) -> None:
-        cut = asyncio.get_running_loop().call_later(self._longest, self._cut, stream, response)
+        cut = asyncio.get_running_loop().call_later(self._watch_seconds + GRACE, self._cut, stream, response)
         response.content.on_eof(_then(cut.cancel, stream.proven))
 
     @staticmethod

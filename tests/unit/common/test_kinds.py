@@ -18,7 +18,16 @@ def test_creation_is_as_exact_as_the_facade_made_it() -> None:
     assert made.created_at == datetime(2026, 5, 12, 12, 0, 7, 123000, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("stamp", ["yesterday", "", "2026-05-12T12:00:07"])
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "yesterday",
+        "",
+        "2026-05-12T12:00:07",
+        pytest.param("2026-05-12T13:00:07.123Z", id="an hour ahead"),
+        pytest.param("2026-05-12T11:00:07.123Z", id="an hour behind"),
+    ],
+)
 def test_a_stamp_that_means_nothing_is_not_believed(stamp: str) -> None:
     assert session(**{ANNOTATION_CREATED_AT: stamp}).created_at == STORED
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from driftstack_common.kinds import CreateRequest, Record
 from driftstack_common.kube.errors import Unreachable
-from driftstack_common.times import format_time, now
+from driftstack_common.times import ServerClock, format_time, now
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.retention import Kept, Retention, Rules, surplus
 from driftstack_operator.settings import load_settings
@@ -83,3 +87,24 @@ async def test_what_can_not_be_removed_stops_nothing() -> None:
     assert metrics.registry.get_sample_value("driftstack_records_removed_total") == 2
     await retention.remove()
     assert kube.all(Record.KIND) == []
+
+
+async def test_clock_of_the_operator_a_week_ahead_removes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API server stamps the records, and by its clock they are judged."""
+    kube, metrics = FakeKube(), Metrics()
+    clock = ServerClock(lambda: time.time() + 8 * 24 * 3600)
+    stamp = format_datetime(datetime.now(UTC), usegmt=True)
+    monkeypatch.setattr("driftstack_operator.retention.now", lambda: clock.now)
+    meta = {"name": "young", "namespace": "acct-acme", "creationTimestamp": format_time(datetime.now(UTC))}
+    kube.put(Record.KIND, {"metadata": meta, "spec": {}})
+    retention = Retention(kube, load_settings(), metrics)
+    listing = kube.list_metadata
+
+    async def answer(*args: Any, **query: Any) -> Any:
+        own = time.time() + 8 * 24 * 3600
+        clock.learn(stamp, own, own)
+        return await listing(*args, **query)
+
+    monkeypatch.setattr(kube, "list_metadata", answer)
+    await retention.remove()
+    assert len(kube.all(Record.KIND)) == 1

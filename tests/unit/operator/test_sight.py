@@ -9,9 +9,11 @@ import pytest
 
 from driftstack_common.kinds import Session
 from driftstack_common.kube.client import POD
+from driftstack_common.kube.errors import Unreachable
+from driftstack_common.names import browser_pod_name
 from driftstack_common.times import format_time, now
 from tests.unit.operator.builders import UID, pod_body, session_body
-from tests.unit.operator.rig import RUNNING, Rig
+from tests.unit.operator.rig import BROWSERS, RUNNING, Rig
 
 
 def aged(body: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -85,3 +87,41 @@ async def test_only_a_session_that_may_start_is_compared_with_the_others_of_its_
     rig.create("three", third := "88888888-2222-4333-8444-555555555555")
     observe = rig.operator.sessions.sight.observe
     assert [observe(uid).ahead for uid in (UID, other, third)] == [0, 0, 2]
+
+
+async def behind() -> Rig:
+    """Return an operator that knows a ready session, but not yet its pod: watches and lists have no order."""
+    rig = Rig()
+    await rig.prime()
+    await rig.ready()
+    key = (POD.plural, BROWSERS, browser_pod_name(UID))
+    stored = rig.kube.objects.pop(key)
+    await rig.restart()
+    rig.kube.objects[key] = stored
+    return rig
+
+
+async def test_pod_that_is_known_later_than_its_session_is_not_called_gone() -> None:
+    rig = await behind()
+    await rig.settle()
+    assert rig.record() is None
+    assert len(rig.operator.store.pods.group(UID)) == 1
+
+
+async def test_pod_is_not_called_gone_while_nobody_can_tell() -> None:
+    rig = await behind()
+    rig.kube.fail("get", "pods", Unreachable("no answer"))
+    await rig.settle()
+    assert rig.record() is None
+    assert rig.kube.faults == []
+
+
+async def test_pod_that_was_seen_to_go_is_not_asked_for_again() -> None:
+    rig = Rig()
+    await rig.prime()
+    await rig.ready()
+    rig.kube.vanish(POD, BROWSERS, browser_pod_name(UID))
+    rig.kube.fail("get", "pods", Unreachable("nobody should ask"))
+    await rig.settle()
+    assert rig.record() is not None
+    assert len(rig.kube.faults) == 1

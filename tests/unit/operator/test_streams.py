@@ -161,10 +161,18 @@ async def test_kopf_that_no_longer_asks_needs_a_new_process(seen: Streams, clock
     await ask(seen, f"{BASE}/pods?watch=true", Response())
     with pytest.raises(TimeoutError):  # an attempt is enough: the API server may be away
         await ask(seen, "https://10.96.0.1/api/v1/nodes?watch=true", TimeoutError())
-    clock.now += 29
+    clock.now += 32
     assert health.problems() == []
     clock.now += 2
     assert health.problems() == ["pods are not watched any more", "nodes are not watched any more"]
+
+
+async def test_watch_without_proof_is_stale_ten_seconds_later(seen: Streams, clock: Clock) -> None:
+    (await ask(seen, f"{BASE}/pods?watch=true", Response())).end()
+    clock.now += 9
+    assert seen.stale() == []
+    clock.now += 0.5
+    assert seen.stale() == ["nodes"]
 
 
 async def test_ages_are_metrics(seen: Streams) -> None:

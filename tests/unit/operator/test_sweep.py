@@ -144,7 +144,7 @@ async def test_readyz_is_honest_about_watches() -> None:
     health.primed = True
     answer = await probes.readyz(request)
     assert answer.status == 503
-    assert json.loads(answer.text or "") == {"primed": True, "stale": ["nodes", "pods"]}
+    assert json.loads(answer.text or "") == {"primed": True, "stale": ["pods", "nodes"]}
     assert health.streams is not None
     health.streams.begin()
     assert (await probes.readyz(request)).status == 200
