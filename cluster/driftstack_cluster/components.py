@@ -116,6 +116,8 @@ class Components:
                 "--leader-elect=false",
                 f"--cluster-cidr={self.layout.pod_cidr}",
                 "--enable-hostpath-provisioner",
+                # A lost node's sessions end a minute after its death at the latest; the default, 50 s, is too much.
+                "--node-monitor-grace-period=40s",
                 *_CLIENT_LIMITS,
                 "--concurrent-resource-quota-syncs=20",
                 "--concurrent-gc-syncs=20",

@@ -4,7 +4,8 @@ Runs in the node's network namespace on addresses that only exist there. Standar
 that any Python runs it: `python -m driftstack_cluster.site --root cluster/site 203.0.113.10`.
 
 Paths: files of the root; `/status/<code>`; `/slow?ms=N`; `/redirect?to=/path`; `/echo` (request
-headers as JSON); `/big?n=N` (a page of N elements); `/form` (shows what was posted).
+headers as JSON); `/big?n=N` (a page of N elements); `/memory?mib=N` (a page whose script takes N MiB);
+`/form` (shows what was posted).
 """
 
 from __future__ import annotations
@@ -24,6 +25,13 @@ from urllib.parse import parse_qs, urlsplit
 _MOST_SLOW_MS = 120_000
 _MOST_ELEMENTS = 100_000
 _MOST_BODY = 1024 * 1024
+_MOST_MIB = 16_384
+_TAKE_MEMORY = """<script>
+const kept = [];
+// Written to, or the kernel would not give a page of it; bit by bit, so that it is seen to grow.
+for (let taken = 0; taken < %d; taken += 16) kept.push(new Uint8Array(16 * 1024 * 1024).fill(taken));
+document.title = 'taken';
+</script>"""
 
 
 class SiteHandler(BaseHTTPRequestHandler):
@@ -42,6 +50,7 @@ class SiteHandler(BaseHTTPRequestHandler):
             "slow": lambda: self._slow(_number(query.get("ms"), 1000, _MOST_SLOW_MS)),
             "redirect": lambda: self._redirect(query.get("to", "/")),
             "echo": self._echo,
+            "memory": lambda: self._page("Memory", _TAKE_MEMORY % _number(query.get("mib"), 64, _MOST_MIB)),
             "big": lambda: self._big(_number(query.get("n"), 5000, _MOST_ELEMENTS)),
         }
         answer = made_up.get(first)

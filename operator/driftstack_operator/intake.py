@@ -120,7 +120,7 @@ class Intake:
             return
         if deleted:
             self.node_left(node)
-        elif node.lost and (before is None or not before.lost):
+        elif node.silent and (before is None or not before.silent):
             self._touch_node(node.name)
 
     def node_left(self, node: NodeView) -> None:

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
             that can't be pulled at the first try) before its session is errored with that cause.
         surplus_seconds: how long a session beyond its account's cap waits for a slot.
         busy_check_seconds: how long a step may be marked before its agent is asked whether it runs.
+        node_patience_seconds: how long a node may be called silent (Ready Unknown) before its sessions are lost;
+            more than the 10 s between two reports of a kubelet, because an API server that was away calls them
+            silent at once when it is back.
         last_words_seconds: how long the record of a session whose pod is deleted waits for the agent's log.
         sweep_seconds: interval of the direct LISTs that repair what the watches missed.
         watch_seconds: after this time every watch is ended and taken up again, which proves that it was whole.
@@ -78,6 +81,7 @@ class Settings(BaseSettings):
     surplus_seconds: Annotated[float, Field(ge=0)] = 2.0
     busy_check_seconds: Seconds = 5
     last_words_seconds: Annotated[float, Field(ge=0)] = 5.0
+    node_patience_seconds: Annotated[float, Field(ge=0)] = 12.0
     sweep_seconds: Seconds = 30
     watch_seconds: Seconds = 3
     silence_seconds: Seconds = 5

@@ -152,21 +152,38 @@ class Store:
         self.accounts: Shelf[Account] = Shelf(_reader(Account))
         self.pools: Shelf[Pool] = Shelf(_reader(Pool))
         self.archetypes: Shelf[Archetype] = Shelf(_reader(Archetype))
-        self.nodes: Shelf[NodeView] = Shelf(read_node)
+        self.nodes: Shelf[NodeView] = Shelf(self._read_node)
         self.quotas: Shelf[QuotaView] = Shelf(read_quota)
         self.lost_nodes: set[str] = set()
         """Names of nodes that were seen to go, while pods or sessions are on them."""
+        self._silent: dict[str, float] = {}
+        """Since when nodes were seen to be silent, monotonic seconds, by name."""
 
     def lose_node(self, name: str) -> None:
         """A node's object is gone, and with it what runs there; those that nothing is on any more are forgotten."""
         occupied = {pod.node for pod in self.pods.values()}
         occupied |= {s.status.browser.node for s in self.sessions.values() if s.status.browser is not None}
         self.lost_nodes = (self.lost_nodes | {name}) & occupied
+        self._silent.pop(name, None)
 
-    def node_lost(self, name: str) -> bool:
-        """Whether what runs on this node is lost. A node never heard of is not: its event may be on its way."""
-        node = self.nodes.get("", name)
-        return node.lost if node is not None else name in self.lost_nodes
+    def node_lost_in(self, name: str, patience: float) -> float | None:
+        """Return the seconds after which what runs on this node is lost, None while it is well.
+
+        A silent node is not lost at once: when the API server was away, nodes are called silent before they had the
+        time to report again. One never heard of is well: its event may be on its way.
+        """
+        if self.nodes.get("", name) is None:
+            return 0.0 if name in self.lost_nodes else None
+        since = self._silent.get(name)
+        return None if since is None else max(0.0, since + patience - time.monotonic())
+
+    def _read_node(self, body: Body) -> NodeView:
+        node = read_node(body)
+        if node.silent:
+            self._silent.setdefault(node.name, time.monotonic())
+        else:
+            self._silent.pop(node.name, None)
+        return node
 
 
 def version_of(body: Body) -> int:

@@ -72,10 +72,10 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeView(msgspec.Struct, frozen=True, kw_only=True):
-    """A node; lost when its kubelet has stopped reporting (Ready is Unknown, not False)."""
+    """A node; silent when its kubelet has stopped reporting (Ready is Unknown, not False)."""
 
     name: str
-    lost: bool
+    silent: bool
 
 
 def read_pod(body: Body) -> PodView:
@@ -113,7 +113,7 @@ def read_node(body: Body) -> NodeView:
     """Return the view of a Node object."""
     conditions: list[Body] = (body.get("status") or {}).get("conditions") or []
     ready: Body = next((condition for condition in conditions if condition["type"] == "Ready"), {})
-    return NodeView(name=body["metadata"]["name"], lost=ready.get("status") == "Unknown")
+    return NodeView(name=body["metadata"]["name"], silent=ready.get("status") == "Unknown")
 
 
 def _time(text: str | None) -> datetime | None:

@@ -41,6 +41,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         recorded: its SessionRecord is written (or can't be).
         verdict: an end that was decided before and not yet recorded; it stands.
         cap: sessions its account may have at once; None when the namespace belongs to no account.
+        node_lost_in: seconds until its node, which is silent, counts as lost; 0 when it is, None while it is well.
         ahead: the account's other sessions that hold a slot or were admitted earlier.
         archetype: what the session's slug names; None when nothing.
         candidate: a warm pod that could serve it.
@@ -60,7 +61,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     session: Session | None
     pod: PodView | None = None
     strays: tuple[PodView, ...] = ()
-    node_lost: bool = False
+    node_lost_in: float | None = None
     recorded: bool = False
     verdict: End | None = None
     cap: int | None = None
@@ -79,6 +80,11 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     waited: float = 0.0
     busy_for: float = 0.0
     leaving: float = 0.0
+
+    @property
+    def node_lost(self) -> bool:
+        """Whether what ran on its node is lost."""
+        return self.node_lost_in == 0
 
 
 class Forget(msgspec.Struct, frozen=True):

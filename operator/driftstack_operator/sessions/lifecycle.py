@@ -59,6 +59,7 @@ class Sessions:
         self._kube = kube
         self._store = store
         self._keys = keys
+        self._settings = settings
         self._answered = answered
         self._gone = gone
         self._timing = d.Timing(
@@ -98,7 +99,7 @@ class Sessions:
             self._note_progress(uid, seen)
             action = d.decide(seen, self._timing)
             if isinstance(action, d.Wait):
-                return action.seconds
+                return _sooner(action.seconds, seen.node_lost_in or None)
             if isinstance(action, d.Forget):
                 self._forget(uid)
                 return None
@@ -206,8 +207,11 @@ class Sessions:
         for pod in seen.strays:
             if not pod.deleting and not await self._owner_lives(uid, pod):
                 logger.info("orphaned pod deleted", session=uid, pod=pod.name)
-                await self._ending.delete_pod(pod, lost=self._store.node_lost(pod.node))
+                await self._ending.delete_pod(pod, lost=self._on_lost_node(pod))
         return None
+
+    def _on_lost_node(self, pod: PodView) -> bool:
+        return self._store.node_lost_in(pod.node, self._settings.node_patience_seconds) == 0
 
     async def _owner_lives(self, uid: str, pod: PodView) -> bool:
         namespace, _, name = pod.owner.partition("/")
@@ -263,3 +267,7 @@ class Sessions:
             self._store.sessions.apply(body)
         else:
             self._remove(session)
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    return min((seconds for seconds in (one, other) if seconds is not None), default=None)

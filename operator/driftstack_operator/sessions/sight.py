@@ -106,7 +106,7 @@ class Sight:
             session=session,
             pod=pod,
             strays=strays,
-            node_lost=self._node_lost(session, pod),
+            node_lost_in=self._node_lost_in(session, pod),
             recorded=track.recorded,
             verdict=track.verdict,
             cap=cap_of(account, self._settings.tiers) if account is not None else None,
@@ -179,11 +179,10 @@ class Sight:
             return track.lost_pod, tuple(pods)
         return pods[0], tuple(pods[1:])
 
-    def _node_lost(self, session: Session, pod: PodView | None) -> bool:
-        if pod is not None:
-            return bool(pod.node) and self._store.node_lost(pod.node)
+    def _node_lost_in(self, session: Session, pod: PodView | None) -> float | None:
         browser = session.status.browser
-        return browser is not None and bool(browser.node) and self._store.node_lost(browser.node)
+        node = pod.node if pod is not None else browser.node if browser is not None else ""
+        return self._store.node_lost_in(node, self._settings.node_patience_seconds) if node else None
 
     def _head_start(self, session: Session, track: Track, pod: PodView | None) -> float:
         """Seconds that the start had gone on for under an operator before this one, by the age of its pod.

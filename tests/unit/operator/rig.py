@@ -41,7 +41,7 @@ class Rig:
     def __init__(self, *, cap: int = 8, **settings: Any) -> None:
         self.kube = FakeKube()
         self.agents = FakeAgents()
-        self.settings = load_settings(**{"last_words_seconds": 0, **settings})
+        self.settings = load_settings(**{"last_words_seconds": 0, "node_patience_seconds": 0, **settings})
         self.kube.put(
             NAMESPACE, {"metadata": {"name": ACCOUNT_NAMESPACE, "labels": {"driftstack.dev/account": ACCOUNT}}}
         )

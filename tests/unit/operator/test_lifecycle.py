@@ -502,9 +502,35 @@ async def test_lost_nodes_are_forgotten_when_nothing_is_on_them(rig: Rig) -> Non
     store = rig.operator.store
     await rig.ready()
     rig.kube.vanish(NODE, None, "local")
-    assert store.node_lost("local")
+    assert store.node_lost_in("local", patience=5) == 0
     await rig.settle()
     for number in range(100):
         rig.kube.put(NODE, {"metadata": {"name": f"spot-{number}"}, "status": {}})
         rig.kube.vanish(NODE, None, f"spot-{number}")
     assert len(store.lost_nodes) <= 1
+
+
+async def test_a_node_that_is_silent_for_a_moment_costs_no_session() -> None:
+    rig = Rig(node_patience_seconds=60)
+    await rig.prime()
+    await rig.ready()
+    rig.kube.change(NODE, None, "local", conditions=[{"type": "Ready", "status": "Unknown"}])
+    await rig.settle()
+    rig.kube.change(NODE, None, "local", conditions=[{"type": "Ready", "status": "True"}])
+    assert rig.operator.store.node_lost_in("local", 0) is None
+    await rig.settle()
+    assert outcome(rig) is None
+
+
+async def test_a_silent_node_is_looked_at_again_when_its_patience_is_over() -> None:
+    rig = Rig(node_patience_seconds=60)
+    await rig.prime()
+    await rig.ready()
+    rig.kube.change(NODE, None, "local", conditions=[{"type": "Ready", "status": "Unknown"}])
+    again = await rig.operator.sessions.reconcile(UID)
+    assert again is not None
+    assert 59 < again <= 60
+    rig.operator.store._silent["local"] -= 60
+    rig.operator.touch_session(UID)
+    await rig.settle()
+    assert outcome(rig) == ("errored", "NodeLost")

@@ -87,9 +87,9 @@ def test_unreadable_object_is_left_out() -> None:
 
 def test_node_never_heard_of_is_not_lost() -> None:
     store = Store()
-    assert store.node_lost("unknown") is False
+    assert store.node_lost_in("unknown", patience=0) is None
     store.lost_nodes.add("removed")
-    assert store.node_lost("removed") is True
+    assert store.node_lost_in("removed", patience=60) == 0
 
 
 def test_pods_are_found_by_their_session() -> None:
