@@ -76,8 +76,12 @@ class Scene:
         """Note that a session's fault happens now."""
         self._cases.append(Case(what, uid, reasons, ran, within=within))
 
-    def check(self) -> None:
-        """Wait for all ends, each within its time, and look at everything that must follow from them."""
+    def check(self, others: int = 0) -> None:
+        """Wait for all ends, each within its time, and look at everything that must follow from them.
+
+        Args:
+            others: sessions of the account that live on.
+        """
         waiting = list(self._cases)
         while waiting:
             for case in list(waiting):
@@ -89,7 +93,7 @@ class Scene:
             time.sleep(0.05)
         for case in self._cases:
             self._check(case)
-        eventually(self._nothing_counts, 30, "every slot of the account is free")
+        eventually(lambda: self._used() == str(others), 30, "every slot of the account is free")
 
     def _record(self, case: Case) -> SessionRecord | None:
         records = SessionRecord.objects(self._kube, namespace=self._account.namespace)
@@ -120,10 +124,10 @@ class Scene:
         events = [json.loads(line)["event"] for line in log.splitlines() if line.startswith("{")]
         assert not case.ran or events, told
 
-    def _nothing_counts(self) -> bool:
+    def _used(self) -> str:
         quotas = pykube.ResourceQuota.objects(self._kube, namespace=self._account.namespace)
-        used: dict[str, Any] = quotas.get(name=QUOTA_NAME).obj["status"]["used"]
-        return used[SESSION_QUOTA] == "0"
+        used: dict[str, str] = quotas.get(name=QUOTA_NAME).obj["status"]["used"]
+        return used[SESSION_QUOTA]
 
 
 @contextlib.contextmanager

@@ -6,20 +6,20 @@ subresource, graceful deletion of pods, quota and terminating namespaces, and wa
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
 from driftstack_common.agent_client import AgentClient, AgentError
 from driftstack_common.kinds.meta import Kind
-from driftstack_common.kube.client import POD, KubeClient
+from driftstack_common.kube.client import NODE, POD, KubeClient
 from driftstack_common.kube.errors import (
     AlreadyExists,
     Conflict,
     Invalid,
-    KubeError,
     NamespaceTerminating,
     NotFound,
 )
@@ -45,14 +45,27 @@ class FakeKube(KubeClient):
         self.calls: list[tuple[str, str, str]] = []
         self.watchers: list[Event] = []
         self.terminating: set[str] = set()
-        self.faults: list[tuple[str, str, KubeError, bool]] = []
+        self.faults: list[tuple[str, str, BaseException, bool]] = []
         self._numbers = itertools.count(100)
 
     # -- the test's side
 
-    def fail(self, verb: str, plural: str, error: KubeError, *, after: bool = False) -> None:
+    def fail(self, verb: str, plural: str, error: BaseException, *, after: bool = False) -> None:
         """Have the next such call fail; with `after`, only its answer is lost."""
         self.faults.append((verb, plural, error, after))
+
+    @contextlib.contextmanager
+    def sound(self) -> Iterator[None]:
+        """Let no planned failure meet the calls of others than the operator."""
+        faults, self.faults = self.faults, []
+        try:
+            yield
+        finally:
+            self.faults = faults
+
+    def put_node(self, name: str) -> None:
+        """Store a node that reports."""
+        self.put(NODE, {"metadata": {"name": name}, "status": {}})
 
     def put(self, kind: Kind, body: Body) -> Body:
         """Store an object as it is, with a new uid and version where it has none."""

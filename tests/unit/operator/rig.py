@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from driftstack_common.agent_token import KeyRing
@@ -35,12 +36,21 @@ RUNNING: Body = {
 }
 
 
-class Rig:
-    """An API server with an account, its namespace and quota, a pool and an archetype; and an operator on it."""
+Deliver = Callable[[str, str, Body], None]
+"""Takes a watch event: plural, type and body."""
 
-    def __init__(self, *, cap: int = 8, **settings: Any) -> None:
+
+class Rig:
+    """An API server with an account, its namespace and quota, a pool and an archetype; and an operator on it.
+
+    Attributes:
+        wire: carries each watch event to the operator; a test's own may be late, or lose some.
+    """
+
+    def __init__(self, *, cap: int = 8, agents: FakeAgents | None = None, **settings: Any) -> None:
         self.kube = FakeKube()
-        self.agents = FakeAgents()
+        self.agents = agents or FakeAgents()
+        self.wire: Callable[[Deliver, str, str, Body], None] = lambda deliver, *message: deliver(*message)
         self.settings = load_settings(**{"last_words_seconds": 0, "node_patience_seconds": 0, **settings})
         self.kube.put(
             NAMESPACE, {"metadata": {"name": ACCOUNT_NAMESPACE, "labels": {"driftstack.dev/account": ACCOUNT}}}
@@ -65,11 +75,11 @@ class Rig:
             QUOTA.plural: intake.quota,
         }
 
-        def watch(plural: str, event: str, body: Body) -> None:
+        def deliver(plural: str, event: str, body: Body) -> None:
             if plural in takers:
                 takers[plural](body, deleted=event == "DELETED")
 
-        self.kube.watchers[:] = [self._count, watch]
+        self.kube.watchers[:] = [self._count, lambda *message: self.wire(deliver, *message)]
         return operator
 
     def _count(self, plural: str, event: str, body: Body) -> None:
@@ -103,9 +113,9 @@ class Rig:
     def create(self, name: str = "one", uid: str = UID, **values: Any) -> Body:
         return self.kube.put(Session.KIND, session_body(name, uid=uid, **values))
 
-    def run_pod(self, uid: str = UID, **status: Any) -> None:
+    def run_pod(self, uid: str = UID, node: str = "local", **status: Any) -> None:
         """The kubelet starts the pod."""
-        self.kube.objects[_pod(uid)]["spec"]["nodeName"] = "local"
+        self.kube.objects[_pod(uid)]["spec"]["nodeName"] = node
         self.kube.change(POD, BROWSERS, browser_pod_name(uid), **{**RUNNING, **status})
 
     def end_pod(self, uid: str = UID, **state: Any) -> None:
