@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from driftstack_common.kinds import Account, Session
-from driftstack_common.kube.client import DEPLOYMENT, NAMESPACE, POD, QUOTA
+from driftstack_common.kinds.meta import Kind
+from driftstack_common.kube.client import DEPLOYMENT, NAMESPACE, POD, QUOTA, Body
 from driftstack_common.kube.errors import Forbidden, Invalid, KindGone
-from driftstack_common.names import ACCOUNT_FINALIZER, QUOTA_NAME, SESSION_QUOTA
+from driftstack_common.names import ACCOUNT_FINALIZER, BROWSER_NAMESPACE, QUOTA_NAME, SESSION_QUOTA
 from driftstack_operator.uninstall import FACADE, OPERATOR, Settings, Uninstall
 from tests.unit.operator.builders import ACCOUNT, UID
 from tests.unit.operator.builders import NAMESPACE as ACCOUNT_NAMESPACE
@@ -120,15 +125,22 @@ async def test_foreign_namespace_and_foreign_finalizers_are_left_alone() -> None
     assert left["metadata"]["finalizers"] == ["example.com/hold"]
 
 
-async def test_what_is_gone_already_is_no_obstacle() -> None:
+async def test_what_is_gone_already_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = await rig_with_session()
+    list_objects = rig.kube.list_objects
+
+    async def list_without_browsers(kind: Kind, namespace: str | None = None, **query: Any) -> Body:
+        if namespace == BROWSER_NAMESPACE:
+            raise Forbidden("no such namespace", status=403)
+        return await list_objects(kind, namespace, **query)
+
+    monkeypatch.setattr(rig.kube, "list_objects", list_without_browsers)
     removal = Removal(rig, works=False)
     for component in (OPERATOR, FACADE):
         rig.kube.vanish(DEPLOYMENT, SYSTEM, component)
     rig.kube.vanish(QUOTA, ACCOUNT_NAMESPACE, QUOTA_NAME)
     for _ in range(4):
         rig.kube.fail("list", Session.KIND.plural, KindGone("404 page not found", status=404))
-        rig.kube.fail("list", POD.plural, Forbidden("no such namespace", status=403))
     assert await removal.hook.run() == 0
     assert account(rig)["finalizers"] == []
 
