@@ -233,7 +233,7 @@ class Facade:
         """Wait until the facade has seen a live session's object in this phase."""
         sessions = self.app.state.services.caches.sessions
         uid = session["id"].removeprefix("ses_")
-        await until(lambda: sessions.get(uid).session.status.phase == phase)
+        await until(lambda: (seen := sessions.get(uid)) and seen.session.status.phase == phase)
 
 
 @asynccontextmanager
