@@ -121,6 +121,8 @@ async def test_a_delete_shows_at_once_where_it_was_accepted(world: World) -> Non
         assert (await read(api, session)).json()["status"] == "destroyed"
         world.operator.end(*place(world, session))
         assert (await deleting).status_code == 204
+        uid = session["id"].removeprefix("ses_")
+        assert api.app.state.services.caches.sessions.get(uid).gone, "so that its slot counts as free"
 
 
 async def test_a_delete_that_takes_long_is_a_503_and_can_be_repeated(

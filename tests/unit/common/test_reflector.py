@@ -146,6 +146,15 @@ async def test_neither_events_nor_early_ends_prove_anything() -> None:
         assert reflector.age > 0.6
 
 
+async def test_an_end_that_comes_late_proves_no_more_than_what_was_asked() -> None:
+    kube = FakeKube()
+    kube.watch_seconds = 1.6
+    async with running(kube) as (reflector, _):
+        await until(lambda: kube.calls.count(("watch", PLURAL)) == 2)
+        assert reflector.lists == 1
+        assert 0.6 < reflector.age < 1.5
+
+
 async def test_an_answer_that_makes_no_sense_means_a_new_list() -> None:
     kube = FakeKube()
     kube.nonsense = [[], {"type": "MODIFIED", "object": {"metadata": {}}}, {"type": "ADDED"}]
