@@ -32,7 +32,6 @@ GENERATED = (
 
 KEPT = (
     "kubernetes/client/models/v1_object_meta.py",  # kopf imports it
-    "kubernetes/aio/client/api/coordination_v1_api.py",  # leases, for kubernetes.aio.leaderelection
     "kubernetes/aio/client/api/custom_objects_api.py",
 )
 

@@ -1,7 +1,8 @@
 """The operator put together: what feeds the store, what works on it, and how all of it starts and stops.
 
-kopf only watches. It would cancel tasks it doesn't know when it stops, so everything of ours is started before it
-and stopped before it.
+All that observes runs from start to end. What decides and writes runs in terms, while this process holds the Lease.
+
+kopf only watches. It would cancel tasks it doesn't know when it stops, so all of ours is stopped before it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final
 from driftstack_common.agent_client import AgentClient, open_session
 from driftstack_common.agent_token import KeyRing
 from driftstack_common.failpoints import Failpoints, WritePoints
+from driftstack_common.guard import Guard, Guards
 from driftstack_common.kinds import Session
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.logging import get_logger
@@ -24,6 +26,9 @@ from driftstack_operator.events import Recorder
 from driftstack_operator.handlers import SLOWEST
 from driftstack_operator.health import Health
 from driftstack_operator.intake import Intake
+from driftstack_operator.leadership.elector import Elector
+from driftstack_operator.leadership.lease import own_identity
+from driftstack_operator.leadership.terms import Terms
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.probes import Probes
 from driftstack_operator.retention import Retention
@@ -36,8 +41,8 @@ from driftstack_operator.sweep import Sweep
 from driftstack_operator.watching import WATCHED, Watching
 from driftstack_operator.workqueue import WorkQueue
 
-STOP_SECONDS: Final = 8.0
-"""Time for what is in hand when the operator is told to stop; every act could also be cut off."""
+STOP_SECONDS: Final = 3.0
+"""Time to finish what is in hand and to give the lease back; both have their own limits, well below it."""
 
 SESSION: Final = "session"
 ACCOUNT: Final = "account"
@@ -57,6 +62,7 @@ class Operator:
         keys: makes the agents' tokens.
         settings: everything that can be set.
         failpoints: what a test may arm; None outside tests.
+        elector: candidate for the lease; None makes one.
     """
 
     def __init__(
@@ -66,16 +72,22 @@ class Operator:
         keys: KeyRing,
         settings: Settings,
         failpoints: Failpoints | None = None,
+        elector: Elector | None = None,
     ) -> None:
-        if failpoints is not None:
-            kube = kube.guarded(WritePoints(failpoints))
+        self.elector = elector or Elector(
+            kube,
+            namespace=settings.system_namespace,
+            identity=own_identity(),
+            seconds=settings.lease_seconds,
+        )
+        kube, agents = self._fence(kube, agents, failpoints)
+        self._kube = kube
         self.settings = settings
         self.store = Store()
         self.metrics = Metrics()
         self.health = Health()
-        self.queue: WorkQueue[QueueKey] = WorkQueue(
-            self._reconcile, workers=settings.workers, on_retry=self.metrics.queue_retries.inc
-        )
+        self.queue = self._new_queue()
+        self.queue.close()  # until the first term
         self.recorder = Recorder(kube, self.metrics)
         self.accounts = Accounts(kube, self.store, settings)
         self.sessions = Sessions(
@@ -106,11 +118,24 @@ class Operator:
         self.metrics.show_streams(self.streams)
         self._watching = Watching(kube, self.intake, settings, self.take_signals, self.streams)
         self.metrics.queue_depth.set_function(lambda: self.queue.depth)
-        self.metrics.live.set_function(lambda: len(self.store.sessions))
+        self.metrics.leading.set_function(lambda: float(self.elector.leads))
+        self.metrics.live.set_function(lambda: len(self.store.sessions) if self.elector.leads else 0)
+        self._terms = Terms(self.elector, self)
         self._stop = asyncio.Event()
         self._primed = asyncio.Event()
 
-    # -- what observers call
+    def _fence(
+        self, kube: KubeClient, agents: AgentClient, failpoints: Failpoints | None
+    ) -> tuple[KubeClient, AgentClient]:
+        """Return clients that write for a leader only; who is frozen at a failpoint is asked when it wakes."""
+        points: list[Guard] = [] if failpoints is None else [WritePoints(failpoints)]
+        guard = Guards(*points, self.elector)
+        return kube.guarded(guard), agents.guarded(guard)
+
+    def _new_queue(self) -> WorkQueue[QueueKey]:
+        return WorkQueue(self._reconcile, workers=self.settings.workers, on_retry=self.metrics.queue_retries.inc)
+
+    # -- what observers call; a standby's queue is closed, and takes nothing in
 
     def touch_session(self, uid: str) -> None:
         """Have a session reconciled."""
@@ -126,6 +151,9 @@ class Operator:
 
     def session_gone(self, session: Session) -> None:
         """A session's object is gone: what remains of it is removed, and its slot is free."""
+        if self.queue.closed:
+            self.sessions.tracks.drop(session.uid)
+            return
         self.touch_session(session.uid)
         self.touch_waiting(session.metadata.namespace or "")
         name = account_name(session.metadata.namespace)
@@ -137,11 +165,44 @@ class Operator:
 
     def touch_waiting(self, namespace: str | None = None) -> None:
         """Have the sessions that have not started reconciled: what they wait for may be there."""
+        if self.queue.closed:
+            return
         group = self.store.sessions.group(namespace) if namespace is not None else None
         sessions = group.values() if group is not None else self.store.sessions.values()
         for session in list(sessions):
             if not self.sessions.sight.started(session.uid, session):
                 self.touch_session(session.uid)
+
+    # -- the office of a leader (see Terms)
+
+    def begin(self) -> None:
+        """Begin a term."""
+        self.metrics.terms.inc()
+        self.queue = self._new_queue()
+        self.accounts = Accounts(self._kube, self.store, self.settings)
+
+    async def work(self) -> None:
+        """Decide by what is there now, and not before all of it is known; until cancelled or closed."""
+        await self.sweep.prime(self._stop)
+        if self._stop.is_set():
+            return
+        logger.info("operator works", sessions=len(self.store.sessions), pods=len(self.store.pods))
+        async with asyncio.TaskGroup() as group:
+            retention = group.create_task(self._retention.run(), name="retention")
+            await self.queue.run()
+            retention.cancel()
+
+    async def close(self) -> None:
+        """Begin nothing new."""
+        self.queue.close()
+        await self.sessions.close()
+
+    async def end(self) -> None:
+        """End a term: what it had in mind is forgotten, what was observed is not."""
+        await self.close()
+        self.sessions.tracks.clear()
+        for session in self.store.sessions.values():
+            self.intake.session_seen(session)
 
     # -- life
 
@@ -170,16 +231,14 @@ class Operator:
                 self._primed.set()
                 self.health.primed = True
                 self._watching.start(ended=self.stop)
-                logger.info("operator works", sessions=len(self.store.sessions), pods=len(self.store.pods))
             await self._stop.wait()
 
     @asynccontextmanager
     async def _background(self) -> AsyncIterator[None]:
         """Run everything that works beside the watches; a part that fails stops the operator."""
         parts = {
-            "queue": self._work(),
+            "terms": self._lead(),
             "sweep": self.sweep.run(),
-            "retention": self._retention.run(),
             "lag": self.health.measure_lag(self.metrics),
         }
         tasks = [asyncio.create_task(self._part(name, part), name=name) for name, part in parts.items()]
@@ -201,18 +260,16 @@ class Operator:
 
     async def _wind_down(self, tasks: list[asyncio.Task[None]]) -> None:
         self._stop.set()
-        self.queue.close()
-        await self.sessions.close()
-        if self._primed.is_set():  # the queue's workers end by themselves
+        if self._primed.is_set():  # the term ends by itself
             await asyncio.wait(tasks[:1], timeout=STOP_SECONDS)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
 
-    async def _work(self) -> None:
-        """Decide nothing before the first LISTs are complete."""
+    async def _lead(self) -> None:
+        """Stand for leader only as one who could lead at once."""
         await self._primed.wait()
-        await self.queue.run()
+        await self._terms.run(self._stop)
 
     async def _reconcile(self, key: QueueKey) -> float | None:
         kind, name = key
@@ -230,10 +287,7 @@ async def run(settings: Settings) -> None:
     failpoints = Failpoints() if settings.failpoints else None
     try:
         async with open_session() as session:
-            agents = AgentClient(session)
-            if failpoints is not None:
-                agents = agents.guarded(WritePoints(failpoints))
-            operator = Operator(kube, agents, keys, settings, failpoints)
+            operator = Operator(kube, AgentClient(session), keys, settings, failpoints)
             operator.take_signals()
             await operator.run()
     finally:

@@ -33,7 +33,17 @@ class Metrics:
             buckets=STAGE_BUCKETS,
             registry=self.registry,
         )
-        self.live = Gauge("driftstack_sessions_live", "Sessions that have not ended.", registry=self.registry)
+        self.leading = Gauge(
+            "driftstack_operator_leading",
+            "1 while this operator leads, 0 while it stands by.",
+            registry=self.registry,
+        )
+        self.terms = Counter(
+            "driftstack_operator_terms", "Times that this operator began to lead.", registry=self.registry
+        )
+        self.live = Gauge(
+            "driftstack_sessions_live", "Sessions that have not ended; the leader counts.", registry=self.registry
+        )
         self.queue_depth = Gauge(
             "driftstack_workqueue_depth", "Keys that wait for a worker.", registry=self.registry
         )

@@ -58,6 +58,7 @@ class Settings(BaseSettings):
             more than the 10 s between two reports of a kubelet, because an API server that was away calls them
             silent at once when it is back.
         last_words_seconds: how long the record of a session whose pod is deleted waits for the agent's log.
+        lease_seconds: how long the leader's lease holds after each renewal: what a standby waits when it dies.
         sweep_seconds: interval of the direct LISTs that repair what the watches missed.
         watch_seconds: after this time every watch is ended and taken up again, which proves that it was whole.
         silence_seconds: how long a watch may be behind a LIST before it counts as dead.
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     busy_check_seconds: Seconds = 5
     last_words_seconds: Annotated[float, Field(ge=0)] = 5.0
     node_patience_seconds: Annotated[float, Field(ge=0)] = 12.0
+    lease_seconds: Annotated[int, Field(ge=1, le=30)] = 3
     sweep_seconds: Seconds = 30
     watch_seconds: Seconds = 3
     silence_seconds: Seconds = 5

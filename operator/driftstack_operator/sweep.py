@@ -31,6 +31,8 @@ from driftstack_operator.store import Shelf, Store, key_of, version_of
 FIRST_RETRY: Final = 0.5
 LONGEST_RETRY: Final = 5.0
 REPAIR_RETRY: Final = 0.5
+AT_ONCE: Final = 16
+"""LISTs of records at once; a new leader waits for them."""
 
 logger = get_logger(__name__)
 
@@ -214,15 +216,20 @@ class Sweep:
     async def _find_records(self) -> None:
         """Find the sessions whose end was begun by an operator before this one."""
         namespaces = {session.metadata.namespace for session in self._store.sessions.values()}
-        for namespace in namespaces:
-            try:
-                listing = await self._kube.list_metadata(Record.KIND, namespace)
-            except KindGone:
-                return
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def find(namespace: str | None) -> None:
+            async with slots:
+                try:
+                    listing = await self._kube.list_metadata(Record.KIND, namespace)
+                except KindGone:
+                    return
             for item in listing.get("items") or []:
                 track = self._tracks.get(item["metadata"]["name"])
                 if track is not None:
                     track.recorded = True
+
+        await asyncio.gather(*(find(namespace) for namespace in namespaces))
 
     async def _judge(self, scope: Scope, listing: Body) -> None:
         """A version that the LIST showed and the watch has not brought since means that the watch is dead."""

@@ -80,6 +80,11 @@ class WorkQueue(Generic[K]):
         """Keys that wait for a worker."""
         return len(self._ready)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it takes nothing more."""
+        return self._closed
+
     def add(self, key: K) -> None:
         """Work on this key as soon as a worker is free."""
         if self._closed or key in self._queued:

@@ -16,6 +16,7 @@ import pytest
 from driftstack_api.settings import load_settings as load_facade_settings
 from driftstack_common import names
 from driftstack_operator import uninstall
+from driftstack_operator.leadership import lease
 from driftstack_operator.settings import DEFAULT_TIERS
 from driftstack_operator.settings import load_settings as load_operator_settings
 from tests.contract.conftest import Manifest, Render
@@ -156,12 +157,24 @@ def test_uninstall_hook_accepts_its_settings(render: Render, monkeypatch: pytest
         assert (settings.browser_namespace, settings.seconds) == ("browsers-elsewhere", 30)
 
 
-def test_budget_comes_with_the_second_facade(render: Render) -> None:
-    def budgets(*options: str) -> list[Manifest]:
-        return [m for m in render("minimal-values.yaml", *options) if m["kind"] == "PodDisruptionBudget"]
+@pytest.mark.parametrize("component", ["operator", "facade"])
+def test_budget_comes_with_the_second_pod(render: Render, component: str) -> None:
+    def budgets(replicas: int) -> list[str]:
+        options = ("--set", f"operator.replicas={replicas},facade.replicas={replicas}")
+        manifests = render("minimal-values.yaml", *options)
+        return [m["metadata"]["name"] for m in manifests if m["kind"] == "PodDisruptionBudget"]
 
-    assert budgets() == []
-    assert len(budgets("--set", "facade.replicas=2")) == 1
+    assert f"driftstack-{component}" not in budgets(1)
+    assert f"driftstack-{component}" in budgets(2)
+
+
+def test_lease_that_is_changed_is_the_leaders_alone(render: Render) -> None:
+    rules = [rule for m in render("minimal-values.yaml") for rule in m.get("rules", [])]
+    leases = [rule for rule in rules if "leases" in rule["resources"]]
+    assert [(rule["verbs"], rule.get("resourceNames")) for rule in leases] == [
+        (["get", "watch", "patch"], [lease.NAME]),
+        (["create"], None),
+    ]
 
 
 def test_own_agent_key_is_not_replaced(render: Render) -> None:

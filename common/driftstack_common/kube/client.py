@@ -32,6 +32,7 @@ NODE: Final = Kind("Node", "nodes", group="", version="v1", namespaced=False)
 EVENT: Final = Kind("Event", "events", group="", version="v1")
 NAMESPACE: Final = Kind("Namespace", "namespaces", group="", version="v1", namespaced=False)
 DEPLOYMENT: Final = Kind("Deployment", "deployments", group="apps", version="v1")
+LEASE: Final = Kind("Lease", "leases", group="coordination.k8s.io", version="v1")
 QUOTA: Final = Kind("ResourceQuota", "resourcequotas", group="", version="v1")
 
 JSON_PATCH: Final = "application/json-patch+json"

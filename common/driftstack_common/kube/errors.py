@@ -1,7 +1,7 @@
 """The API server's answers as exceptions.
 
 KubeError                 anything below, with status, reason and message
- ├─ Unreachable           no answer: refused, timed out, broken off
+ ├─ Unreachable           no answer: refused, timed out, broken off, or not asked at all
  ├─ NotFound              404
  │   └─ KindGone          the kind itself is not served: its CRD is missing, or being deleted
  ├─ AlreadyExists         409 on create

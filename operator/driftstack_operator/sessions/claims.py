@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from driftstack_common.agent_client import AgentClient, AgentError, AgentProblem
+from driftstack_common.kube.errors import Unreachable
 from driftstack_common.logging import get_logger
 from driftstack_common.protocol import Claim, Claimed, ProblemCode
 from driftstack_operator.sessions.decide import Refused
@@ -124,5 +125,7 @@ class Claims:
             )
         except AgentProblem as problem:
             return Refused(f"the agent refused the session: {problem}") if problem.code in FINAL else None
-        except AgentError:  # not there yet; the pod's state and the start timeout say when to give up
+        except (AgentError, Unreachable):
+            # Not there yet: the pod's state and the start timeout say when to give up. Or not asked, because this
+            # operator does not lead: the end of its term cancels the claim.
             return None

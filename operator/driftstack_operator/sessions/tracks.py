@@ -91,6 +91,10 @@ class Tracks:
         """Return the session's track, if there is one."""
         return self._tracks.get(uid)
 
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._tracks.clear()
+
     def drop(self, uid: str) -> None:
         """Forget a session."""
         self._tracks.pop(uid, None)

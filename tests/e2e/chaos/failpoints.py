@@ -15,9 +15,10 @@ from typing import Any, Final, Literal
 
 import pykube
 
+from tests.e2e.chaos import leader
 from tests.e2e.chaos.machine import Machine
 from tests.e2e.conftest import ROOT, Installation
-from tests.e2e.objects import SYSTEM
+from tests.e2e.objects import SYSTEM, eventually
 
 Component = Literal["operator", "facade"]
 Effect = Literal["kill", "freeze"]
@@ -44,6 +45,15 @@ class Points:
         selector = {"app.kubernetes.io/name": "driftstack", "app.kubernetes.io/component": component}
         pods = pykube.Pod.objects(self.kube, namespace=SYSTEM).filter(selector=selector)
         return [pod for pod in pods if pod.ready and "deletionTimestamp" not in pod.metadata]
+
+    def leader(self) -> pykube.Pod:
+        """Return the operator that leads, waiting for one."""
+
+        def find() -> pykube.Pod | None:
+            holder = leader.holder(self.kube)
+            return next((pod for pod in self.pods("operator") if leader.leads(pod, holder)), None)
+
+        return eventually(find, 30, "an operator leads")
 
     def arm(self, pod: pykube.Pod, name: str, effect: Effect = "kill", skip: int = 0) -> None:
         """Have the pod's process killed or frozen when it reaches the point, after `skip` passes."""

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from driftstack_common.agent_client import AgentClient, AgentError
+from driftstack_common.guard import Guard
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import NODE, POD, KubeClient
 from driftstack_common.kube.errors import (
@@ -47,6 +48,7 @@ class FakeKube(KubeClient):
         self.terminating: set[str] = set()
         self.faults: list[tuple[str, str, BaseException, bool]] = []
         self._numbers = itertools.count(100)
+        self._guard: Guard | None = None
 
     # -- the test's side
 
@@ -213,6 +215,8 @@ class FakeKube(KubeClient):
             watcher(kind.plural, event, copy.deepcopy(body))
 
     def _record(self, verb: str, kind: Kind, name: str) -> None:
+        if self._guard is not None:
+            self._guard.before(f"{verb}-{kind.plural}")
         self.calls.append((verb, kind.plural, name))
 
     def _fault(self, verb: str, kind: Kind, *, after: bool = False) -> None:
@@ -235,6 +239,9 @@ class FakeAgents(AgentClient):
         self.claimed: list[tuple[str, str, Claim]] = []
         self.problem: AgentError | None = None
         self.step: str | None = None
+
+    def guarded(self, guard: Guard) -> AgentClient:
+        return self
 
     async def claim(
         self, address: str, token: str, claim: Claim, *, timeout: float = 0, connect_timeout: float = 0

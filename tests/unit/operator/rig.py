@@ -9,9 +9,10 @@ from typing import Any
 from driftstack_common.agent_token import KeyRing
 from driftstack_common.kinds import Account, Archetype, Pool, Record, Session
 from driftstack_common.kinds.meta import Kind
-from driftstack_common.kube.client import NAMESPACE, NODE, POD, QUOTA
-from driftstack_common.names import QUOTA_NAME, SESSION_QUOTA, browser_pod_name
+from driftstack_common.kube.client import LEASE, NAMESPACE, NODE, POD, QUOTA
+from driftstack_common.names import QUOTA_NAME, SESSION_QUOTA, SYSTEM_NAMESPACE, browser_pod_name
 from driftstack_operator.app import Operator
+from driftstack_operator.leadership.lease import NAME
 from driftstack_operator.settings import load_settings
 from tests.unit.operator.builders import (
     ACCOUNT,
@@ -51,7 +52,9 @@ class Rig:
         self.kube = FakeKube()
         self.agents = agents or FakeAgents()
         self.wire: Callable[[Deliver, str, str, Body], None] = lambda deliver, *message: deliver(*message)
-        self.settings = load_settings(**{"last_words_seconds": 0, "node_patience_seconds": 0, **settings})
+        self.settings = load_settings(
+            **{"last_words_seconds": 0, "node_patience_seconds": 0, "lease_seconds": 30, **settings}
+        )
         self.kube.put(
             NAMESPACE, {"metadata": {"name": ACCOUNT_NAMESPACE, "labels": {"driftstack.dev/account": ACCOUNT}}}
         )
@@ -89,13 +92,21 @@ class Rig:
             status = {"hard": hard, "used": {SESSION_QUOTA: "0"}}
             self.kube.change(QUOTA, body["metadata"]["namespace"], QUOTA_NAME, **status)
 
+    async def lead(self) -> None:
+        """The operator becomes the leader."""
+        assert await self.operator.elector.attempt() is None
+        self.operator.begin()
+
     async def prime(self) -> None:
+        """The operator becomes the leader and knows all that there is."""
+        await self.lead()
         await self.operator.sweep.prime(asyncio.Event())
         self.operator.health.primed = True
 
     async def restart(self) -> None:
         """The operator dies on the spot; another one takes over."""
         await self.operator.sessions.close()
+        self.kube.objects.pop((LEASE.plural, SYSTEM_NAMESPACE, NAME), None)  # its time is over
         self.operator = self._start()
         await self.prime()
 

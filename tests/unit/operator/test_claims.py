@@ -10,6 +10,7 @@ import pytest
 from driftstack_common.agent_client import AgentError, AgentProblem, AgentTimeout, AgentUnreachable
 from driftstack_common.kinds.archetype import Device, Viewport
 from driftstack_common.protocol import Claim, Claimed, ProblemCode
+from driftstack_operator.leadership.elector import NotLeading
 from driftstack_operator.sessions import claims as module
 from driftstack_operator.sessions.claims import Claims, Target
 from driftstack_operator.sessions.decide import Refused
@@ -35,6 +36,12 @@ class Scripted(FakeAgents):
         if self.problems:
             raise self.problems.pop(0)
         return Claimed(session="s", browser="b", sandbox=None)
+
+
+async def test_an_operator_that_does_not_lead_is_no_refusal() -> None:
+    agents = Scripted(NotLeading("claim: this operator does not lead"))
+    assert isinstance(await ask(agents), Claimed)
+    assert agents.asked == 2
 
 
 async def ask(agents: Scripted) -> Claimed | Refused:

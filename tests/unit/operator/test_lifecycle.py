@@ -176,7 +176,8 @@ async def test_the_accounts_own_archetype_goes_before_the_catalogue(rig: Rig) ->
 
 
 async def test_what_the_watch_has_not_brought_yet_is_looked_up() -> None:
-    rig = Rig()  # its store is empty: no LIST was made
+    rig = Rig()
+    await rig.lead()  # its store is empty: no LIST was made
     await rig.ready()
     session = rig.session()
     assert session is not None
