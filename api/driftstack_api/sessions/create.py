@@ -14,7 +14,7 @@ from driftstack_api.caches import Caches
 from driftstack_api.metrics import QUOTA_RETRIES
 from driftstack_api.problems import Issue, Problem, invalid, unavailable
 from driftstack_api.sessions.cache import Entry, entry_of_session
-from driftstack_api.sessions.idempotency import Attempt, CreateRequests
+from driftstack_api.sessions.idempotency import Attempt, CreateRequests, going
 from driftstack_api.sessions.schemas import CreateSession
 from driftstack_api.sessions.service import Sessions
 from driftstack_common.kinds import Phase, Session, SessionSpec, from_body, to_body
@@ -131,7 +131,7 @@ class Creator:
                 if not self._worth_waiting(caller, error) or asyncio.get_running_loop().time() >= deadline:
                     raise self._refusal(caller, error) from error
             except (NamespaceTerminating, NotFound) as error:
-                raise _going(caller) from error
+                raise going(caller.account) from error
             except Invalid as error:
                 raise _invalid(error) from error
             QUOTA_RETRIES.inc()
@@ -185,13 +185,6 @@ def _body(caller: Caller, spec: SessionSpec, name: str) -> dict[str, object]:
 
 def _started(entry: Entry) -> bool:
     return entry.ended or entry.session is None or entry.session.status.phase is not Phase.CREATING
-
-
-def _going(caller: Caller) -> Problem:
-    """Return the problem of an account whose namespace is going, or gone."""
-    if caller.account.metadata.deletion_timestamp is not None:
-        return Problem("conflict", "This account is being deleted.")
-    return unavailable("This account's namespace was deleted, and is being made anew.")
 
 
 def _unknown(error: QuotaExceeded) -> bool:

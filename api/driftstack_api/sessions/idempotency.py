@@ -73,7 +73,7 @@ class CreateRequests:
         """Take the key, or learn who has.
 
         Raises:
-            Problem: conflict when the key was used with another body.
+            Problem: conflict when the key was used with another body; see also `going`.
         """
         meta = Meta(name=_name(account, key), annotations={ANNOTATION_ATTEMPT: format_time(now())})
         spec = CreateRequestSpec(body_sha256=sha256, session_name=session_name)
@@ -83,8 +83,8 @@ class CreateRequests:
             return _attempt(from_body(CreateRequest, stored), mine=True)
         except AlreadyExists:
             known = await self._known(account.namespace, meta.name)
-        except NamespaceTerminating as error:
-            raise Problem("conflict", "This account is being deleted.") from error
+        except (NamespaceTerminating, NotFound) as error:
+            raise going(account) from error
         if known.spec.body_sha256 != sha256:
             raise Problem("conflict", "This Idempotency-Key was used for a create with another body.")
         return _attempt(known, mine=False)
@@ -127,6 +127,13 @@ class CreateRequests:
             await self._client.json_patch(CreateRequest.KIND, attempt.namespace, attempt.name, operations)
         except (Conflict, Invalid, NotFound) as error:
             raise unavailable("Another call with this Idempotency-Key is running. Try again.", 1) from error
+
+
+def going(account: Account) -> Problem:
+    """Return the problem of an account whose namespace is going, or gone."""
+    if account.metadata.deletion_timestamp is not None:
+        return Problem("conflict", "This account is being deleted.")
+    return unavailable("This account's namespace was deleted, and is being made anew.")
 
 
 def _attempt(request: CreateRequest, *, mine: bool) -> Attempt:

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from driftstack_common.kinds import Session
-from driftstack_common.kube.errors import Invalid, NamespaceTerminating, QuotaExceeded, Unreachable
+from driftstack_common.kube.errors import (
+    Invalid,
+    KubeError,
+    NamespaceTerminating,
+    NotFound,
+    QuotaExceeded,
+    Unreachable,
+)
 from tests.integration.api.world import Facade, World, facade, record_of
 from tests.unit.api.polling import until
 
@@ -29,6 +36,7 @@ FIELDS = {
     "egress_capabilities",
     "egress_capability_report",
 }
+TIMESTAMP = "2026-05-12T12:00:00Z"
 UNKNOWN = "9d2f0c1e-5b7a-4f0e-8a3d-2c6b1e4f7a90"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -213,9 +221,21 @@ async def test_a_create_after_a_delete_succeeds(api: Facade) -> None:
         await api.ready()
 
 
-async def test_an_account_that_is_going_takes_no_sessions(api: Facade, world: World) -> None:
-    world.kube.fail("create browsersessions", NamespaceTerminating("being terminated", status=403))
-    answer = await api.call("POST", "/v1/sessions")
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
+@pytest.mark.parametrize(
+    "error", [NamespaceTerminating("being terminated", status=403), NotFound("no such namespace", status=404)]
+)
+async def test_an_account_whose_namespace_goes_takes_no_sessions(
+    api: Facade, world: World, headers: dict[str, str], error: KubeError
+) -> None:
+    world.kube.fail("create", error)
+    answer = await api.call("POST", "/v1/sessions", headers=headers, json={})
+    assert answer.status_code == 503, "the namespace is made anew"
+    assert answer.headers["Retry-After"].isdigit()
+    account = world.kube.objects["accounts", "", "acme"]
+    world.kube.put("accounts", account | {"metadata": account["metadata"] | {"deletionTimestamp": TIMESTAMP}})
+    await until(lambda: _account(api).metadata.deletion_timestamp)
+    answer = await api.call("POST", "/v1/sessions", headers=headers, json={})
     assert answer.status_code == 409
     assert answer.json()["type"].endswith("/conflict")
 
