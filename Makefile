@@ -76,7 +76,7 @@ chaos-short: $(STAMP) ## Faults on the running cluster, each once: killed, froze
 
 .PHONY: chaos
 chaos: $(STAMP) ## The long form: every kill point under load, long outages, a storm; ends with a report
-	CHAOS=long $(PYTEST) tests/e2e/chaos
+	CHAOS=long $(PYTEST) tests/unit/operator/test_interleavings.py tests/e2e/chaos
 
 .PHONY: test-cluster
 test-cluster: $(STAMP) ## `make up`, `make down` and what breaks them, on a node of its own

@@ -168,8 +168,9 @@ def decide(seen: Observed, timing: Timing = Timing()) -> Action:  # noqa: B008 -
         return _finish(seen, seen.verdict)
     if FINALIZER not in session.metadata.finalizers:
         return AddFinalizer()
-    if seen.strays:
-        return DeletePods(seen.strays)
+    strays = _still_there(seen.strays)
+    if strays:
+        return DeletePods(strays)
     if seen.pod is None:
         return _without_pod(seen, session, timing)
     return _with_pod(seen, session, seen.pod, timing)
@@ -293,6 +294,13 @@ def _too_late(pod: PodView) -> End:
 
 
 def _present(seen: Observed) -> tuple[PodView, ...]:
-    """The pods that have to be deleted: gone ones are, deleting ones will be."""
-    pods = (*((seen.pod,) if seen.pod is not None else ()), *seen.strays)
-    return tuple(pod for pod in pods if not pod.gone and not pod.deleting)
+    """Return the pods that have to be deleted; on a lost node nobody else brings a deletion to its end."""
+    strays = _still_there(seen.strays)
+    if seen.pod is None or seen.pod.gone or (seen.pod.deleting and not seen.node_lost):
+        return strays
+    return (seen.pod, *strays)
+
+
+def _still_there(pods: tuple[PodView, ...]) -> tuple[PodView, ...]:
+    """Return those that are not about to go."""
+    return tuple(pod for pod in pods if not pod.deleting)

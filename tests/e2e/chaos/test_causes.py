@@ -68,6 +68,14 @@ def test_what_ends_a_running_session(
     scene.check()
     step = account.api.post(f"/v1/sessions/ses_{uids['browser']}/navigate", json={"url": "about:blank"})
     assert step.status_code == 410
+    shown = installation.run_kubectl("get", "driftstack", "-n", account.namespace).stdout
+    (line,) = [line for line in shown.splitlines() if uids["agent"] in line]
+    assert "PodFailed" in line
+    assert "exit code 137" in line
+    described = installation.run_kubectl("describe", "bsr", uids["browser"], "-n", account.namespace).stdout
+    assert "Chromium was ended by SIGKILL" in described
+    assert f'"event":"claimed","session":"{uids["browser"]}"' in described
+    assert "Warning  BrowserCrashed" in described
 
 
 def test_what_keeps_a_session_from_starting(

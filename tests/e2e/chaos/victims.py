@@ -25,7 +25,6 @@ def leader(points: Points) -> pykube.Pod:
         holder = lease.obj["spec"].get("holderIdentity") or "" if lease else ""
         return next((pod for pod in points.pods("operator") if holder.startswith(pod.name)), None)
 
-    return points.pods("operator")[0]
     return eventually(look, 20, "an operator leads")
 
 

@@ -111,6 +111,7 @@ BESIDES: dict[str, dict[str, Any]] = {
     "recorded": {"recorded": True},
     "verdict": {"verdict": End(Reason.NODE_LOST)},
     "stray": {"strays": (pod(name="another"),)},
+    "stray that goes": {"strays": (pod(name="another", deleted=True),)},
     "node lost": {"node_lost_in": 0.0},
     "node silent": {"node_lost_in": 5.0},
     "no account": {"cap": None},

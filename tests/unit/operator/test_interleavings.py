@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from driftstack_common.agent_client import AgentError, AgentProblem, AgentTimeout, AgentUnreachable
 from driftstack_common.kinds import Session
 from driftstack_common.kube.client import NODE, POD
-from driftstack_common.kube.errors import Conflict, KubeError, Unreachable
+from driftstack_common.kube.errors import Conflict, Forbidden, Invalid, KubeError, Unreachable
 from driftstack_common.names import browser_pod_name
 from driftstack_common.protocol import ProblemCode
 from tests.unit.operator.builders import NAMESPACE, ended, exited
@@ -26,7 +26,7 @@ from tests.unit.operator.rig import BROWSERS
 from tests.unit.operator.world import NODES, Died, World
 
 LONG = os.environ.get("CHAOS") == "long"
-NAMES = st.sampled_from([f"s{number}" for number in range(4)])
+NAMES = st.sampled_from([f"s{number}" for number in range(5)])
 SOME = st.lists(NAMES, min_size=1, max_size=4, unique=True)
 WRITES = st.sampled_from(
     [
@@ -36,6 +36,20 @@ WRITES = st.sampled_from(
         ("create", "events"),
         ("delete", "pods"),
         ("delete", "browsersessions"),
+    ]
+)
+LOST = Unreachable("no answer")
+REFUSALS = st.sampled_from(
+    [
+        ("create", "pods", Forbidden("a policy", status=403)),
+        ("create", "pods", KubeError("etcdserver: leader changed", status=500)),
+        ("patch", "browsersessions", Conflict("changed", status=409)),
+        ("patch", "browsersessions", Invalid("denied", status=422)),
+        ("create", "sessionrecords", KubeError("limit is 3145728", status=413)),
+        ("create", "sessionrecords", KubeError("etcdserver: leader changed", status=500)),
+        ("create", "events", KubeError("too many requests", status=429)),
+        ("delete", "pods", KubeError("etcdserver: leader changed", status=500)),
+        ("delete", "browsersessions", KubeError("etcdserver: leader changed", status=500)),
     ]
 )
 ENDS = st.sampled_from(
@@ -74,9 +88,11 @@ class Lives(RuleBasedStateMachine):
 
         self.loop.run_until_complete(all_of_it())
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(names=SOME, node=st.sampled_from(NODES))
+    def begin(self, names: list[str], node: str) -> None:
         self.play(self.world.begin())
+        self.create(names)
+        self.start_pods(names, node)
 
     # -- people
 
@@ -86,31 +102,27 @@ class Lives(RuleBasedStateMachine):
             self.world.create(name)
         self.play()
 
-    @rule(name=NAMES)
-    def delete(self, name: str) -> None:
-        self.play(self.world.delete(name))
+    @rule(names=SOME)
+    def delete(self, names: list[str]) -> None:
+        self.play(*(self.world.delete(name) for name in names))
 
-    @rule(name=NAMES)
-    def delete_pod(self, name: str) -> None:
-        if uid := self.world.uid(name):
-            self.play(self.world.delete_pod(uid))
-
-    @precondition(lambda self: self.world.count > 3)  # nothing is created afterwards
+    @precondition(lambda self: self.world.count > 5)  # nothing is created afterwards
     @rule()
     def delete_namespace(self) -> None:
         self.play(self.world.terminate())
 
     # -- facades
 
-    @rule(name=NAMES)
-    def begin_a_step(self, name: str) -> None:
-        session = self.world.rig.session(name)
-        if session is not None and (session.get("status") or {}).get("phase") == "ready":
-            step = session["status"].get("step", 0) + 1
-            self.world.kube.change(Session.KIND, NAMESPACE, name, phase="busy", step=step)
-            self.play()
+    @rule(names=SOME)
+    def begin_steps(self, names: list[str]) -> None:
+        for name in names:
+            session = self.world.rig.session(name)
+            if session is not None and (session.get("status") or {}).get("phase") == "ready":
+                step = session["status"].get("step", 0) + 1
+                self.world.kube.change(Session.KIND, NAMESPACE, name, phase="busy", step=step)
+        self.play()
 
-    # -- nodes
+    # -- nodes and pods
 
     @rule(names=SOME, node=st.sampled_from(NODES))
     def start_pods(self, names: list[str], node: str) -> None:
@@ -119,81 +131,69 @@ class Lives(RuleBasedStateMachine):
         self.play()
 
     @rule(name=NAMES, state=ENDS)
-    def end_pod(self, name: str, state: dict[str, Any]) -> None:
+    def container_ends(self, name: str, state: dict[str, Any]) -> None:
         if uid := self.world.uid(name):
             self.world.rig.end_pod(uid, **state)
             self.play()
 
-    @rule(name=NAMES)
-    def pod_vanishes(self, name: str) -> None:
-        if uid := self.world.uid(name):
+    @rule(name=NAMES, how=st.sampled_from(["deleted", "gone", "doubled"]))
+    def somebody_meddles_with_a_pod(self, name: str, how: str) -> None:
+        uid = self.world.uid(name)
+        if uid is None:
+            return
+        if how == "deleted":
+            self.play(self.world.delete_pod(uid))
+        elif how == "gone":
             self.world.kube.vanish(POD, BROWSERS, browser_pod_name(uid))
-            self.play()
+        else:
+            self.world.double_pod(uid)
+        self.play()
 
     @rule()
     def kubelet_stops_pods(self) -> None:
         self.world.stop_pods()
         self.play()
 
-    @rule(node=st.sampled_from(NODES), ready=st.sampled_from(["Unknown", "True"]))
-    def node_reports_or_does_not(self, node: str, ready: str) -> None:
-        self.world.kube.change(NODE, None, node, conditions=[{"type": "Ready", "status": ready}])
-        self.play()
-
-    @rule(node=st.sampled_from(NODES))
-    def node_is_replaced(self, node: str) -> None:
-        self.world.kube.vanish(NODE, None, node)
-        self.play()
-        self.world.kube.put_node(node)
+    @rule(node=st.sampled_from(NODES), how=st.sampled_from(["Unknown", "True", "replaced"]))
+    def node(self, node: str, how: str) -> None:
+        if how == "replaced":
+            self.world.kube.vanish(NODE, None, node)
+            self.play()
+            self.world.kube.put_node(node)
+        else:
+            self.world.kube.change(NODE, None, node, conditions=[{"type": "Ready", "status": how}])
         self.play()
 
     @rule(problem=st.sampled_from(AGENTS), step=st.sampled_from([None, "navigate"]))
     def agents_say(self, problem: AgentError | None, step: str | None) -> None:
         self.world.agents.problem, self.world.agents.step = problem, step
 
-    # -- the network between API server and operator
+    # -- between API server and operator
 
-    @rule(how=st.sampled_from(["late", "lost"]))
-    def watches_are(self, how: str) -> None:
+    @rule(how=st.sampled_from(["late", "lost", "prompt"]), again=st.none() | st.integers(0, 30))
+    def watches(self, how: str, again: int | None) -> None:
+        if how == "prompt":
+            self.world.wire.catch_up()
         self.world.wire.how = how
-
-    @rule()
-    def watches_catch_up(self) -> None:
-        self.world.wire.catch_up()
+        if again is not None:
+            self.world.wire.repeat(again)
         self.play()
 
-    @rule(number=st.integers(0, 30))
-    def a_watch_repeats_itself(self, number: int) -> None:
-        self.world.wire.repeat(number)
-        self.play()
+    @rule(write=WRITES, after=st.booleans(), error=st.sampled_from([LOST, Died()]))
+    def a_write_gets_no_answer(self, write: tuple[str, str], after: bool, error: KubeError | Died) -> None:
+        self.world.fail(*write, error, after=after)
 
-    @rule()
-    def sweep(self) -> None:
-        self.play(self.world.sweep())
-
-    @rule(write=WRITES, after=st.booleans())
-    def a_write_gets_no_answer(self, write: tuple[str, str], after: bool) -> None:
-        self.world.fail(*write, Unreachable("no answer"), after=after)
-
-    @rule(write=WRITES, error=st.sampled_from([KubeError("etcd", status=500), Conflict("changed", status=409)]))
-    def a_write_is_refused(self, write: tuple[str, str], error: KubeError) -> None:
-        self.world.fail(*write, error, after=False)
-
-    @rule()
-    def a_record_is_too_large(self) -> None:
-        self.world.fail("create", "sessionrecords", KubeError("limit is 3145728", status=413), after=False)
+    @rule(fault=REFUSALS)
+    def a_write_is_refused(self, fault: tuple[str, str, KubeError]) -> None:
+        self.world.fail(*fault, after=False)
 
     # -- the operator
-
-    @rule(write=WRITES, after=st.booleans())
-    def it_will_die_at_a_write(self, write: tuple[str, str], after: bool) -> None:
-        self.world.fail(*write, Died(), after=after)
 
     @rule()
     def it_dies(self) -> None:
         self.play(self.world.die())
 
-    @rule(seconds=st.sampled_from([6.0, 31.0, 61.0]))
+    @rule(seconds=st.sampled_from([0.0, 6.0, 31.0, 61.0]))
     def time_passes(self, seconds: float) -> None:
         self.world.later(seconds)
         self.play(self.world.sweep())
@@ -215,7 +215,7 @@ class TestLives(Lives.TestCase):  # type: ignore[misc] # hypothesis has no type 
 
     pytestmark = pytest.mark.timeout(1800 if LONG else 180)
     settings = settings(
-        max_examples=2000 if LONG else 40,
+        max_examples=1000 if LONG else 40,
         stateful_step_count=80 if LONG else 30,
         deadline=None,
         suppress_health_check=list(HealthCheck),
