@@ -5,6 +5,8 @@ Nothing is lost, leaked or stuck: one browser per session, one record per end, i
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -18,10 +20,10 @@ import pytest
 from tests.e2e.chaos.failpoints import Points
 from tests.e2e.chaos.load import Load
 from tests.e2e.chaos.report import Report
+from tests.e2e.chaos.test_causes import BROWSER, processes
 from tests.e2e.chaos.victims import Victim, leader
 from tests.e2e.conftest import Installation, Tenant
 from tests.e2e.objects import BROWSERS, BrowserSession, SessionRecord, browser_pod, eventually, record_of
-from tests.e2e.test_failures import KILL_BROWSER
 
 OPERATOR_WRITES = (
     "create-pods",
@@ -114,7 +116,7 @@ def test_operator(
     if crash:
         pod = browser_pod(kube, uid)
         assert pod is not None
-        installation.run_kubectl("exec", "-n", BROWSERS, pod.name, "--", "python3", "-c", KILL_BROWSER)
+        os.kill(processes(failpoints.machine, pod, BROWSER)[0], signal.SIGKILL)
     else:
         ask(account, "DELETE", f"/v1/sessions/{session['id']}")
     record = record_of(kube, account.namespace, uid)
@@ -155,8 +157,7 @@ def test_facade(
         assert died < 10, "the session is usable again"
         eventually(lambda: account.get(session)["status"] == "ready", 10, "the mark of the dead facade goes")
     assert ask(account, "POST", "/v1/sessions", key)["id"] == session, "the same request is the same session"
-    live = BrowserSession.objects(kube, namespace=account.namespace)
-    assert len(list(live)) == 1
+    assert len(sessions_of(kube, account)) == 1
     ask(account, "DELETE", f"/v1/sessions/{session}")
     uid = session.removeprefix("ses_")
     assert record_of(kube, account.namespace, uid).spec["reason"] == "Deleted"
@@ -188,10 +189,13 @@ def ask(
 
 
 def nothing_is_left(kube: pykube.HTTPClient, account: Tenant, uid: str) -> None:
-    live = BrowserSession.objects(kube, namespace=account.namespace)
-    eventually(lambda: not list(live), PATIENCE, "the session's object gone")
+    eventually(lambda: not sessions_of(kube, account), PATIENCE, "the session's object gone")
     eventually(lambda: browser_pod(kube, uid) is None, PATIENCE, "no pod is left")
     eventually(lambda: used(kube, account) == "0", PATIENCE, "the slot is free")
+
+
+def sessions_of(kube: pykube.HTTPClient, account: Tenant) -> list[BrowserSession]:
+    return list(BrowserSession.objects(kube, namespace=account.namespace))
 
 
 def used(kube: pykube.HTTPClient, account: Tenant) -> str:

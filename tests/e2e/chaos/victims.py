@@ -7,23 +7,18 @@ import time
 from pathlib import Path
 
 import pykube
-from pykube.objects import NamespacedAPIObject
 
 from tests.e2e.chaos.failpoints import Points
+from tests.e2e.chaos.leader import holder, leads
 from tests.e2e.objects import SYSTEM, eventually
-
-
-class Lease(NamespacedAPIObject):
-    version, endpoint, kind = "coordination.k8s.io/v1", "leases", "Lease"
 
 
 def leader(points: Points) -> pykube.Pod:
     """Return the operator that leads."""
 
     def look() -> pykube.Pod | None:
-        lease = Lease.objects(points.kube, namespace=SYSTEM).get_or_none(name="driftstack-operator")
-        holder = lease.obj["spec"].get("holderIdentity") or "" if lease else ""
-        return next((pod for pod in points.pods("operator") if holder.startswith(pod.name)), None)
+        identity = holder(points.kube)
+        return next((pod for pod in points.pods("operator") if leads(pod, identity)), None)
 
     return eventually(look, 20, "an operator leads")
 
