@@ -94,6 +94,7 @@ class Elector:
 
     async def attempt(self) -> float | None:
         """Take the lease if it is free; return None when it is ours, else seconds after which to try again."""
+        self._until = -math.inf  # a shorter lease may be stored, and its answer be lost
         begun, length = self._clock(), self._length
         try:
             async with asyncio.timeout(length * VALID):  # a later answer would be worth nothing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from secrets import token_hex
 from typing import Any
 
 from driftstack_common.agent_token import KeyRing
@@ -12,6 +13,7 @@ from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import LEASE, NAMESPACE, NODE, POD, QUOTA
 from driftstack_common.names import QUOTA_NAME, SESSION_QUOTA, SYSTEM_NAMESPACE, browser_pod_name
 from driftstack_operator.app import Operator
+from driftstack_operator.leadership.elector import Elector
 from driftstack_operator.leadership.lease import NAME
 from driftstack_operator.settings import load_settings
 from tests.unit.operator.builders import (
@@ -52,9 +54,8 @@ class Rig:
         self.kube = FakeKube()
         self.agents = agents or FakeAgents()
         self.wire: Callable[[Deliver, str, str, Body], None] = lambda deliver, *message: deliver(*message)
-        self.settings = load_settings(
-            **{"last_words_seconds": 0, "node_patience_seconds": 0, "lease_seconds": 30, **settings}
-        )
+        self.settings = load_settings(**{"last_words_seconds": 0, "node_patience_seconds": 0, **settings})
+        self.lease_clock = 0.0
         self.kube.put(
             NAMESPACE, {"metadata": {"name": ACCOUNT_NAMESPACE, "labels": {"driftstack.dev/account": ACCOUNT}}}
         )
@@ -66,7 +67,14 @@ class Rig:
         self.operator = self._start()
 
     def _start(self) -> Operator:
-        operator = Operator(self.kube, self.agents, KEYS, self.settings)
+        elector = Elector(
+            self.kube,
+            namespace=SYSTEM_NAMESPACE,
+            identity=token_hex(4),
+            seconds=self.settings.lease_seconds,
+            clock=lambda: self.lease_clock,
+        )
+        operator = Operator(self.kube, self.agents, KEYS, self.settings, elector=elector)
         intake = operator.intake
         takers = {
             Session.KIND.plural: intake.session,
@@ -104,9 +112,10 @@ class Rig:
         self.operator.health.primed = True
 
     async def restart(self) -> None:
-        """The operator dies on the spot; another one takes over."""
+        """The operator dies on the spot; when its lease has run out, another one takes over."""
         await self.operator.sessions.close()
-        self.kube.objects.pop((LEASE.plural, SYSTEM_NAMESPACE, NAME), None)  # its time is over
+        self.lease_clock += 60
+        self.kube.objects.pop((LEASE.plural, SYSTEM_NAMESPACE, NAME), None)
         self.operator = self._start()
         await self.prime()
 
