@@ -8,11 +8,10 @@ anew.
 from __future__ import annotations
 
 import ast
-import copy
 import inspect
 from collections.abc import Callable, Iterator
-from types import ModuleType
-from typing import Any
+from types import FunctionType, ModuleType
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -27,14 +26,38 @@ SEEN = [observed(*row[:3]) for row in rows()]
 Decide = Callable[[decide.Observed], object]
 
 
+class Condition(NamedTuple):
+    """Where a condition stands: its function, its parent there, the field, and the place in the field's list."""
+
+    module: ModuleType
+    function: ast.FunctionDef
+    parent: ast.AST
+    field: str
+    place: int | None
+
+    def get(self) -> ast.expr:
+        value = getattr(self.parent, self.field)
+        expression: ast.expr = value if self.place is None else value[self.place]
+        return expression
+
+    def put(self, expression: ast.expr) -> None:
+        if self.place is None:
+            setattr(self.parent, self.field, expression)
+        else:
+            getattr(self.parent, self.field)[self.place] = expression
+
+    def __str__(self) -> str:
+        name = self.module.__name__.rpartition(".")[2]
+        return f"{name}.py, {self.function.name}: {ast.unparse(self.get())}"
+
+
 def is_apart(node: ast.AST) -> bool:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         return node.func.id in APART
-    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.FunctionDef) and node.name in APART)
+    return isinstance(node, ast.JoinedStr)
 
 
-def conditions(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
-    """Yield where each condition stands: its parent, the field, and the place in the field's list."""
+def places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
     if isinstance(node, ast.If | ast.IfExp):
         yield node, "test", None
     if isinstance(node, ast.BoolOp):
@@ -43,41 +66,44 @@ def conditions(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
         yield from ((node, "ifs", place) for place in range(len(node.ifs)))
     for child in ast.iter_child_nodes(node):
         if not is_apart(child):
-            yield from conditions(child)
+            yield from places(child)
 
 
-def functions(module: ModuleType) -> ast.Module:
-    tree = ast.parse(inspect.getsource(module))
-    return ast.Module([node for node in tree.body if isinstance(node, ast.FunctionDef)], type_ignores=[])
+def conditions(module: ModuleType) -> Iterator[Condition]:
+    for node in ast.parse(inspect.getsource(module)).body:
+        if isinstance(node, ast.FunctionDef) and node.name not in APART:
+            yield from (Condition(module, node, *place) for place in places(node))
 
 
-def forced(module: ModuleType, number: int, *, to: bool) -> tuple[str, ast.Module]:
-    """Return the functions of a module with one condition replaced, and how that condition reads."""
-    tree = copy.deepcopy(functions(module))
-    parent, field, place = list(conditions(tree))[number]
-    value = ast.Constant(to)
-    if place is None:
-        before = getattr(parent, field)
-        setattr(parent, field, value)
-    else:
-        before = getattr(parent, field)[place]
-        getattr(parent, field)[place] = value
-    return f"line {before.lineno}: {ast.unparse(before)}", ast.fix_missing_locations(tree)
+def deciding(condition: Condition, *, to: bool) -> Decide:
+    """Return `decide` with one condition, in it or in what it calls, replaced."""
+    before = condition.get()
+    condition.put(ast.copy_location(ast.Constant(to), before))
+    try:
+        tree = ast.Module([condition.function], type_ignores=[])
+        code = compile(tree, "a condition forced", "exec")
+    finally:
+        condition.put(before)
+    names = dict(vars(condition.module))
+    exec(code, names)  # noqa: S102 - our own source
+    made = _linked(condition.module, {condition.function.name: names[condition.function.name]})
+    if condition.module is outcome:
+        made = _linked(decide, {}, {name: made[name] for name in ("outcome", "hopeless", "stuck")})
+    act: Decide = made["decide"]
+    return act
 
 
-def compiled(module: ModuleType, tree: ast.Module, **replaced: Any) -> dict[str, Any]:
-    """Return the module's names with these functions in place of its own; its classes stay the same."""
-    names = {**vars(module), **replaced}
-    exec(compile(tree, f"{module.__name__} with a condition forced", "exec"), names)  # noqa: S102 - our own source
+def _linked(
+    module: ModuleType, own: dict[str, FunctionType], others: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return a module's names with some functions replaced, and all its functions calling those of this copy."""
+    names = {**vars(module), **(others or {})}
+    for name, value in {**vars(module), **own}.items():
+        if isinstance(value, FunctionType) and name not in (others or {}):
+            copy = FunctionType(value.__code__, names, name, value.__defaults__, value.__closure__)
+            copy.__kwdefaults__ = value.__kwdefaults__
+            names[name] = copy if name in own or value.__module__ == module.__name__ else value
     return names
-
-
-def deciding(module: ModuleType, tree: ast.Module) -> Decide:
-    names = compiled(module, tree)
-    if module is outcome:
-        used = {name: names[name] for name in ("outcome", "hopeless", "stuck")}
-        names = compiled(decide, functions(decide), **used)
-    return names["decide"]
 
 
 def results(act: Decide) -> list[object]:
@@ -90,25 +116,24 @@ def results(act: Decide) -> list[object]:
     return found
 
 
-CASES = [
-    (module, number, to)
-    for module in (decide, outcome)
-    for number in range(len(list(conditions(functions(module)))))
-    for to in (True, False)
-]
+CONDITIONS = [condition for module in (decide, outcome) for condition in conditions(module)]
 
 
 @pytest.mark.parametrize("module", [decide, outcome], ids=lambda module: module.__name__.rpartition(".")[2])
-def test_unchanged_functions_decide_as_ever(module: ModuleType) -> None:
-    assert results(deciding(module, functions(module))) == [decide.decide(seen) for seen in SEEN]
+def test_copies_decide_as_the_originals(module: ModuleType) -> None:
+    names = _linked(module, {})
+    if module is outcome:
+        names = _linked(decide, {}, {name: names[name] for name in ("outcome", "hopeless", "stuck")})
+    assert results(names["decide"]) == [decide.decide(seen) for seen in SEEN]
 
 
 def test_every_condition_matters_to_some_row() -> None:
     expected = [decide.decide(seen) for seen in SEEN]
-    ignored = []
-    for module, number, to in CASES:
-        condition, tree = forced(module, number, to=to)
-        if results(deciding(module, tree)) == expected:
-            ignored.append(f"{module.__name__.rpartition('.')[2]} {condition} -> {to}")
+    ignored = [
+        f"{condition} -> {to}"
+        for condition in CONDITIONS
+        for to in (True, False)
+        if results(deciding(condition, to=to)) == expected
+    ]
     assert not ignored, "\n".join(ignored)
-    assert len(CASES) > 100
+    assert len(CONDITIONS) > 50
