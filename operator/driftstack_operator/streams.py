@@ -14,6 +14,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
@@ -22,6 +23,7 @@ from driftstack_common.logging import get_logger
 
 GRACE: Final = 2.0
 """Seconds that an end may come later than asked."""
+SLACK: Final = 0.1
 SHORTEST: Final = 0.25
 """Seconds between two requests of one kind: what ends streams at once must not be hammered."""
 LATE: Final = 7.0
@@ -56,13 +58,16 @@ class Stream:
         """Seconds since kopf last asked for this kind."""
         return time.monotonic() - self._tried
 
-    def tried(self) -> None:
-        """A request is being made."""
+    def tried(self) -> float:
+        """A request is being made; return the time (monotonic)."""
         self._tried = time.monotonic()
+        return self._tried
 
-    def proven(self) -> None:
-        """Nothing is missing up to now."""
-        self._proven = time.monotonic()
+    def ended(self, asked_for: float) -> None:
+        """A stream ended that was to end then (monotonic): nothing is missing up to that time if it was reached."""
+        if time.monotonic() < asked_for - SLACK:  # cut short; what comes next will tell
+            return
+        self._proven = asked_for
         if self._failing:
             self._failing = False
             logger.info("the watch works again", kind=self.kind)
@@ -127,7 +132,7 @@ class Streams:
             return await handler(request)
         if stream.untried < SHORTEST:
             await asyncio.sleep(SHORTEST - stream.untried)
-        stream.tried()
+        begun = stream.tried()
         try:
             response = await handler(request)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -140,14 +145,14 @@ class Streams:
         if response.status != 200:
             stream.failed(f"answered {response.status}")
         elif "watch" in request.url.query:
-            self._accompany(stream, response)
+            self._accompany(stream, response, begun)
         else:
             self._relisted(stream.kind)
         return response
 
-    def _accompany(self, stream: Stream, response: aiohttp.ClientResponse) -> None:
+    def _accompany(self, stream: Stream, response: aiohttp.ClientResponse, begun: float) -> None:
         cut = asyncio.get_running_loop().call_later(self._watch_seconds + GRACE, self._cut, stream, response)
-        response.content.on_eof(_then(cut.cancel, stream.proven))
+        response.content.on_eof(_then(cut.cancel, partial(stream.ended, begun + self._watch_seconds)))
 
     @staticmethod
     def _cut(stream: Stream, response: aiohttp.ClientResponse) -> None:

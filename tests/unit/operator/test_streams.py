@@ -95,6 +95,21 @@ async def test_stream_that_ends_as_asked_proves_its_watch_alone(seen: Streams, c
     assert seen.interruptions("pods") == 0
 
 
+async def test_end_before_its_time_proves_nothing(seen: Streams, clock: Clock) -> None:
+    response = await ask(seen, f"{BASE}/pods?watch=true", Response())
+    clock.now += 2
+    response.end()
+    assert seen.age("pods") == 3
+    assert seen.interruptions("pods") == 0
+
+
+async def test_late_end_proves_no_more_than_what_was_asked(seen: Streams, clock: Clock) -> None:
+    response = await ask(seen, f"{BASE}/pods?watch=true", Response())
+    clock.now += 4.5
+    response.end()
+    assert seen.age("pods") == 1.5
+
+
 async def test_silent_stream_is_cut(
     seen: Streams, clock: Clock, monkeypatch: pytest.MonkeyPatch, relisted: list[str]
 ) -> None:
@@ -168,8 +183,10 @@ async def test_kopf_that_no_longer_asks_needs_a_new_process(seen: Streams, clock
 
 
 async def test_watch_without_proof_is_stale_ten_seconds_later(seen: Streams, clock: Clock) -> None:
-    (await ask(seen, f"{BASE}/pods?watch=true", Response())).end()
-    clock.now += 9
+    response = await ask(seen, f"{BASE}/pods?watch=true", Response())
+    clock.now += 3
+    response.end()
+    clock.now += 6
     assert seen.stale() == []
     clock.now += 0.5
     assert seen.stale() == ["nodes"]
