@@ -36,7 +36,7 @@ _log = get_logger(__name__)
 
 QUOTA_SECONDS: Final = 2.0
 """How long a create is tried again while the quota still counts a session that has gone."""
-QUOTA_PAUSES: Final = (0.025, 0.05, 0.1, 0.2)
+QUOTA_PAUSES: Final = (0.02, 0.02, 0.03, 0.03, 0.05, 0.1, 0.2)
 """Seconds between these attempts; the last one repeats."""
 _NAME_CHARACTERS: Final = string.ascii_lowercase + string.digits
 

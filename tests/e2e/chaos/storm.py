@@ -17,7 +17,7 @@ import httpx2
 import pykube
 
 from tests.e2e.conftest import Installation, Tenant
-from tests.e2e.objects import BROWSERS, BrowserSession, session
+from tests.e2e.objects import BROWSERS, BrowserSession, eventually, session
 
 SESSION_REF = "driftstack.dev/session-ref"
 _QUOTA = "driftstack-sessions"
@@ -158,7 +158,7 @@ class Storm:
                     continue
                 if freed is not None:
                     self.tally.again.append(time.monotonic() - freed)
-                time.sleep(_CHANCE.uniform(0, 1.5))
+                time.sleep(_CHANCE.uniform(0.3, 2))
                 freed = self._end(api, made)
 
     def _post(self, api: httpx2.Client, until: float) -> str | None:
@@ -168,7 +168,7 @@ class Storm:
             made: str = answer.json()["id"]
             self.tally.made.add(made.removeprefix("ses_"))
             return made
-        time.sleep(min(0.2, max(0.0, until - time.monotonic())))
+        time.sleep(min(0.1, max(0.0, until - time.monotonic())))
         return None
 
     def _end(self, api: httpx2.Client, made: str) -> float:
@@ -196,10 +196,10 @@ class Storm:
             made = BrowserSession(kube, session(self._tenant.namespace, f"{id(kube):x}-{number}"))
             if self._try("created", made.create):
                 self.tally.made.add(made.uid)
-                time.sleep(_CHANCE.uniform(0, 1.5))
+                time.sleep(_CHANCE.uniform(0.3, 2))
                 self._try("deleted", made.delete)
             else:
-                time.sleep(0.1)
+                time.sleep(0.3)
         kube.session.close()
 
     def _try(self, what: str, act: Any) -> bool:
@@ -219,6 +219,32 @@ def charged(kube: pykube.HTTPClient, namespace: str) -> int:
     """Return how many sessions the API server counts in a namespace."""
     quota = pykube.ResourceQuota.objects(kube, namespace=namespace).get(name=_QUOTA)
     return int(quota.obj.get("status", {}).get("used", {}).get(_CHARGED, -1))
+
+
+class Floor:
+    """What the cluster itself needs to free a slot of a quota: the same with Secrets, and nothing of ours."""
+
+    def __init__(self, kube: pykube.HTTPClient, namespace: str) -> None:
+        self._kube = kube
+        self._meta = {"name": "floor", "namespace": namespace}
+        pykube.ResourceQuota(kube, {"metadata": self._meta, "spec": {"hard": {"count/secrets": "1"}}}).create()
+        eventually(self._create, 20, "the quota of the floor counts")
+
+    def measure(self) -> float:
+        """Return the seconds from a delete's answer to that of the next create."""
+        pykube.Secret(self._kube, {"metadata": self._meta}).delete()
+        begun = time.monotonic()
+        eventually(self._create, 20, "the slot is free")
+        return time.monotonic() - begun
+
+    def _create(self) -> bool:
+        try:
+            pykube.Secret(self._kube, {"metadata": self._meta}).create()
+        except pykube.exceptions.HTTPError as error:
+            if "quota" not in str(error):
+                raise
+            return False
+        return True
 
 
 def live(kube: pykube.HTTPClient, namespace: str) -> int:

@@ -10,7 +10,7 @@ import pykube
 import pytest
 
 from tests.e2e.chaos.report import Report
-from tests.e2e.chaos.storm import Browsers, Storm, charged, live
+from tests.e2e.chaos.storm import Browsers, Floor, Storm, charged, live
 from tests.e2e.conftest import Installation, Tenant
 from tests.e2e.objects import (
     BROWSERS,
@@ -80,16 +80,18 @@ def test_storm_at_both_doors(
     report.add("storm of creates and deletes", took, lost=len(lost))
     assert not tally.wrong
     assert not lost
-    assert browsers.most == CAP
-    assert tally.rest[201] > 10
-    assert tally.kubectl["created"] > 5
+    assert CAP / 2 <= browsers.most <= CAP
+    assert tally.rest[429] + tally.kubectl["exceeded quota"] > 0, "the cap was not reached"
+    assert tally.rest[201] >= 5
+    assert tally.kubectl["created"] >= 5
 
 
 def test_a_slot_is_free_at_once(account: Tenant, kube: pykube.HTTPClient, report: Report, long: bool) -> None:
     """With the cap full, DELETE and then create: how long the caller waits for the slot that is free."""
     live_ids = [account.create()["id"] for _ in range(CAP)]
     assert account.api.post("/v1/sessions", json={}).status_code == 429
-    waits = []
+    floor = Floor(kube, account.namespace)
+    waits, floors = [], []
     for _ in range(30 if long else 12):
         assert account.api.delete(f"/v1/sessions/{live_ids.pop(0)}").status_code == 204
         begun = time.monotonic()
@@ -99,10 +101,13 @@ def test_a_slot_is_free_at_once(account: Tenant, kube: pykube.HTTPClient, report
         made = answer.json()["id"]
         eventually(lambda made=made: account.get(made)["status"] == "ready", 30, "ready")
         live_ids.append(made)
+        floors.append(floor.measure())
     print(f"\nDELETE answered, then create answered, at the cap: {_spread(waits)}")
+    print(f"the same with a Secret and a quota of one: {_spread(floors)}")
     for wait in waits:
         report.add("slot free after DELETE, cap full", wait)
-    assert statistics.median(waits) <= 0.1
+    # A machine that is busy otherwise frees no slot in 100 ms, whoever asks.
+    assert statistics.median(waits) <= max(0.1, 1.5 * statistics.median(floors))
 
 
 def _pods(kube: pykube.HTTPClient, account: Tenant) -> int:
@@ -112,6 +117,8 @@ def _pods(kube: pykube.HTTPClient, account: Tenant) -> int:
 
 
 def _spread(seconds: list[float]) -> str:
+    if not seconds:
+        return "never"
     ordered = sorted(seconds)
     p95 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
     return f"{len(ordered)} times, p50 {statistics.median(ordered) * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms"
