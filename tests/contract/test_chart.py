@@ -15,10 +15,10 @@ import pytest
 
 from driftstack_api.settings import load_settings as load_facade_settings
 from driftstack_common import names
-from driftstack_operator import uninstall
 from driftstack_operator.leadership import lease
 from driftstack_operator.settings import DEFAULT_TIERS
 from driftstack_operator.settings import load_settings as load_operator_settings
+from driftstack_operator.uninstall.settings import Settings as HookSettings
 from tests.contract.conftest import Manifest, Render
 from tests.contract.crds import CHART, ROOT, problems, schema
 
@@ -150,7 +150,7 @@ def test_facade_accepts_its_settings(render: Render, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("values", VALUES_FILES)
 def test_uninstall_hook_accepts_its_settings(render: Render, monkeypatch: pytest.MonkeyPatch, values: str) -> None:
     environment(monkeypatch, deployment(render(values), "uninstall"))
-    settings = uninstall.Settings()
+    settings = HookSettings()
     if values == "minimal-values.yaml":
         assert settings.model_dump() == {**settings.model_dump(), "seconds": 120, "log_level": "info"}
     if values == "full-values.yaml":
@@ -169,11 +169,12 @@ def test_budget_comes_with_the_second_pod(render: Render, component: str) -> Non
 
 
 def test_lease_that_is_changed_is_the_leaders_alone(render: Render) -> None:
-    rules = [rule for m in render("minimal-values.yaml") for rule in m.get("rules", [])]
-    leases = [rule for rule in rules if "leases" in rule["resources"]]
-    assert [(rule["verbs"], rule.get("resourceNames")) for rule in leases] == [
-        (["get", "watch", "patch"], [lease.NAME]),
-        (["create"], None),
+    found = [(m["metadata"]["name"], rule) for m in render("minimal-values.yaml") for rule in m.get("rules", [])]
+    leases = [(name, rule) for name, rule in found if "leases" in rule["resources"]]
+    assert [(name, rule["verbs"], rule.get("resourceNames")) for name, rule in leases] == [
+        ("driftstack-operator", ["get", "watch", "patch"], [lease.NAME]),
+        ("driftstack-operator", ["create"], None),
+        ("driftstack-uninstall", ["delete"], [lease.NAME]),
     ]
 
 

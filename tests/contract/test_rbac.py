@@ -15,11 +15,11 @@ from driftstack_common.kube import client
 from tests.contract.conftest import Manifest, Render
 from tests.contract.crds import ROOT
 
-HOOK: Final = ROOT / "operator" / "driftstack_operator" / "uninstall.py"
+HOOK: Final = sorted((ROOT / "operator" / "driftstack_operator" / "uninstall").rglob("*.py"))
 SOURCES: Final = {
-    "operator": sorted(set((ROOT / "operator" / "driftstack_operator").rglob("*.py")) - {HOOK}),
+    "operator": sorted(set((ROOT / "operator" / "driftstack_operator").rglob("*.py")) - set(HOOK)),
     "facade": sorted((ROOT / "api" / "driftstack_api").rglob("*.py")),
-    "uninstall": [HOOK],
+    "uninstall": HOOK,
 }
 
 VERBS: Final = {

@@ -11,7 +11,8 @@ from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import DEPLOYMENT, NAMESPACE, POD, QUOTA, Body
 from driftstack_common.kube.errors import Forbidden, Invalid, KindGone
 from driftstack_common.names import ACCOUNT_FINALIZER, BROWSER_NAMESPACE, QUOTA_NAME, SESSION_QUOTA
-from driftstack_operator.uninstall import FACADE, OPERATOR, Settings, Uninstall
+from driftstack_operator.uninstall.settings import Settings
+from driftstack_operator.uninstall.steps import FACADE, OPERATOR, Uninstall
 from tests.unit.operator.builders import ACCOUNT, UID
 from tests.unit.operator.builders import NAMESPACE as ACCOUNT_NAMESPACE
 from tests.unit.operator.rig import Rig

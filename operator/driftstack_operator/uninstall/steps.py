@@ -1,4 +1,4 @@
-"""What has to be done before the chart is removed: `python -m driftstack_operator.uninstall`, its pre-delete hook.
+"""The steps before the chart is removed.
 
 Sessions and accounts carry finalizers that wait for the operator, and the operator is about to go. So the sessions
 are ended while it still runs and can write their records; then it is stopped, no new session is let in, and what is
@@ -9,35 +9,28 @@ sessions that live, and a bounded time: nothing here waits for ever.
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from driftstack_common.errors import DriftstackError, SettingsError
 from driftstack_common.kinds import Account, Session, from_body
-from driftstack_common.kube.client import DEPLOYMENT, NAMESPACE, POD, QUOTA, Body, KubeClient
+from driftstack_common.kube.client import DEPLOYMENT, LEASE, NAMESPACE, POD, QUOTA, Body, KubeClient
 from driftstack_common.kube.errors import Conflict, Forbidden, Invalid, KindGone, NotFound
-from driftstack_common.logging import Level, configure_logging, get_logger
+from driftstack_common.logging import get_logger
 from driftstack_common.names import (
     ACCOUNT_FINALIZER,
     APP_BROWSER,
-    BROWSER_NAMESPACE,
     FINALIZER,
     LABEL_ACCOUNT,
     LABEL_APP,
     QUOTA_NAME,
     SESSION_QUOTA,
-    SYSTEM_NAMESPACE,
     account_namespace,
 )
 from driftstack_common.times import now
 from driftstack_operator.accounts import conditions
+from driftstack_operator.uninstall.settings import Settings
 
 LOOK_AGAIN: Final = 0.5
 STALLED: Final = 30.0
@@ -49,24 +42,7 @@ GRACE_SECONDS: Final = 10.0
 OPERATOR: Final = "driftstack-operator"
 FACADE: Final = "driftstack-facade"
 
-logger = get_logger("driftstack_operator.uninstall")
-
-
-class Settings(BaseSettings):
-    """Settings, each `DRIFTSTACK_UNINSTALL_<NAME>`.
-
-    Attributes:
-        kubeconfig: file to reach the cluster from outside; None uses the pod's service account.
-        seconds: most that is waited for the operator to end the sessions.
-    """
-
-    model_config = SettingsConfigDict(env_prefix="DRIFTSTACK_UNINSTALL_", frozen=True)
-
-    kubeconfig: Path | None = None
-    system_namespace: str = SYSTEM_NAMESPACE
-    browser_namespace: str = BROWSER_NAMESPACE
-    seconds: Annotated[int, Field(ge=0)] = 120
-    log_level: Level = "info"
+logger = get_logger(__name__)
 
 
 class Uninstall:
@@ -100,6 +76,7 @@ class Uninstall:
             await self._end_all()  # what a facade that was stopping has let in
         await self._scale_down(OPERATOR)
         await self._stopped(OPERATOR)
+        await self._remove_lease()
         accounts = await self._list(Account)
         for account in accounts:
             await self._close(account)
@@ -165,6 +142,11 @@ class Uninstall:
         logger.info("stopped" if await self._until(gone, STOP_SECONDS) else "does not stop", component=component)
 
     # -- without it
+
+    async def _remove_lease(self) -> None:
+        """Remove what the operator has made for itself; nobody else would."""
+        with suppress(NotFound):
+            await self._kube.delete(LEASE, self._settings.system_namespace, OPERATOR)
 
     async def _close(self, account: Body) -> None:
         """Let no new session into an account: nobody would run it, nor let it go."""
@@ -259,33 +241,3 @@ class Uninstall:
                 return False
             await self._sleep(LOOK_AGAIN)
         return True
-
-
-async def run(settings: Settings) -> None:
-    """Prepare the removal of the chart."""
-    kube = await KubeClient.connect(settings.kubeconfig)
-    try:
-        lost = await Uninstall(kube, settings).run()
-    finally:
-        await kube.close()
-    logger.info("ready to be uninstalled", without_record=lost)
-
-
-def main() -> int:
-    """Return the exit code; with 1 the chart stays, and `helm uninstall --no-hooks` is the way out."""
-    configure_logging()
-    try:
-        try:
-            settings = Settings()
-        except ValidationError as error:
-            raise SettingsError(f"the settings can't work: {error}") from error
-        configure_logging(settings.log_level)
-        asyncio.run(run(settings))
-    except DriftstackError as error:
-        logger.error("can't prepare the removal", error=str(error))
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
