@@ -124,8 +124,10 @@ def test_api_server_away(
     machine: Machine, kube: pykube.HTTPClient, account: Tenant, report: Report, long: bool
 ) -> None:
     """Killed and started again: connections are refused meanwhile, and afterwards every version has expired."""
+    if not long:
+        pytest.skip("the test of missed deletions kills it as well; the outages of minutes are in `make chaos`")
     other = account.create()["id"]
-    for seconds in (5, 30, 180) if long else (5,):
+    for seconds in (5, 30, 180):
         victim = account.create()["id"]
         pod = browser_pod(kube, uid_of(victim))
         assert pod is not None
