@@ -8,17 +8,25 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from driftstack_agent import logs, sandbox
 from driftstack_agent.addresses import own_addresses
 from driftstack_agent.browser import Browser
 from driftstack_agent.capture import Captured, capture
 from driftstack_agent.deadline import Deadline
-from driftstack_agent.errors import CdpFailure, StartError, StepError
+from driftstack_agent.errors import CdpFailure, CommandTimeout, StartError, StepError
+from driftstack_agent.extraction import extract
+from driftstack_agent.interact import interact
 from driftstack_agent.lifetime import Alarm, Clocks
 from driftstack_agent.memory import OomKills
-from driftstack_agent.page import Page, open_page
+from driftstack_agent.notices import Notices, without_texts
+from driftstack_agent.page import Page
+from driftstack_agent.pages import Pages
+from driftstack_agent.pointer import Person
+from driftstack_agent.state import read_state
 from driftstack_agent.urls import check_url
-from driftstack_common.kinds.archetype import Device
+from driftstack_agent.waiting import wait
 from driftstack_common.protocol import (
     Activity,
     AgentState,
@@ -32,6 +40,17 @@ from driftstack_common.protocol import (
     ProblemCode,
     Sandbox,
     Termination,
+)
+from driftstack_common.protocol_steps import (
+    Extract,
+    Extracted,
+    Interact,
+    Interacted,
+    PageState,
+    State,
+    Type,
+    Wait,
+    Waited,
 )
 
 READY_WAIT_SECONDS: Final = 2.0
@@ -61,12 +80,11 @@ class Agent:
         self._browser = browser
         self._start_seconds = start_seconds
         self._ready: asyncio.Future[None] = loop.create_future()
-        self._page: Page
-        self._replacing: asyncio.Task[None] | None = None
-        self._given_up: Page | None = None
+        self._notices = Notices()
+        self._pages = Pages(browser, self._notices, self._goes_on_without, self._pages_broken)
         self._sandbox: Sandbox | None = None
         self._holder: str | None = None
-        self._device: Device | None = None
+        self._person: Person | None = None
         self._showing = asyncio.Lock()
         self._clocks: Clocks | None = None
         self._alarm: Alarm | None = None
@@ -81,8 +99,8 @@ class Agent:
         try:
             async with asyncio.timeout(self._start_seconds):
                 await self._browser.connect()
-                target = await self._browser.start(self._start_seconds)
-                self._follow(await Page.watch(target))
+                await self._browser.start(self._start_seconds)
+                await self._pages.start()
                 self._sandbox = await self._prove()
         except StartError as error:
             self.end(error.reason, str(error))
@@ -133,59 +151,18 @@ class Agent:
                 self._alarm.stop()
 
     async def close(self) -> None:
-        """Close the page and Chromium."""
-        if self._replacing is not None:
-            self._replacing.cancel()
-        if hasattr(self, "_page"):
-            self._page.close()
+        """Close the pages and Chromium."""
+        self._pages.close()
         await self._browser.close()
 
-    # The page.
+    def _pages_broken(self, why: str) -> None:
+        self.end(EndReason.BROWSER_CRASHED, why)
 
-    def _follow(self, page: Page) -> None:
-        self._page = page
-        page.lost.add_done_callback(lambda lost: self._page_lost(page, lost))
-
-    def _page_lost(self, page: Page, lost: asyncio.Future[str]) -> None:
-        if lost.cancelled() or self.ended.done() or self._browser.connection.is_closed:
-            return
+    def _goes_on_without(self, why: str) -> bool:
+        """Whether a page that is lost is done without."""
         if self._oom_kills.any:  # the next page would meet the same end, and its step the same silence
-            self.end(EndReason.OUT_OF_MEMORY, f"the memory limit is reached: {lost.result()}")
-        else:
-            self._give_up(page, f"lost: {lost.result()}")
-
-    def _give_up(self, page: Page, why: str) -> None:
-        """Have a page replaced, once: one that is stuck in a script may crash while it is asked whether it is."""
-        if page is self._page and page is not self._given_up:
-            logs.error("page given up", why=why)
-            self._given_up = page
-            self._replacing = asyncio.create_task(self._replace_page(page))
-
-    async def _replace_page(self, old: Page) -> None:
-        old.close()
-        try:
-            page = await open_page(self._browser)
-            if self._device is not None:
-                await page.show(self._device, self._browser.version.user_agent)
-        except (CdpFailure, StepError) as error:
-            self.end(EndReason.BROWSER_CRASHED, f"no page could be opened after one was lost: {error}")
-            return
-        self._follow(page)
-        await self._browser.close_page(old.target)
-        logs.info("page replaced")
-
-    async def _current_page(self) -> Page:
-        """Return the page, waiting for one that is being replaced."""
-        if self._replacing is not None:
-            await asyncio.shield(self._replacing)
-        return self._page
-
-    async def _responsive_page(self) -> Page:
-        """Return a page that answers; one that is stuck in a script is replaced (only navigate may lose it)."""
-        page = await self._current_page()
-        if not await page.responsive():
-            self._give_up(page, "stuck")
-        return await self._current_page()
+            self.end(EndReason.OUT_OF_MEMORY, f"the memory limit is reached: {why}")
+        return not self.ended.done()
 
     # Calls.
 
@@ -218,13 +195,12 @@ class Agent:
         elif self._holder != claim.session:
             raise self._holder_conflict()
         async with self._showing:
-            if self._device is None:
+            if self._person is None:
                 try:
-                    page = await self._current_page()
-                    await page.show(claim.device, self._browser.version.user_agent)
+                    await self._pages.show(claim.device)
                 except CdpFailure as error:
                     raise StepError(ProblemCode.BROWSER_FAILED, f"the page was lost: {error}") from error
-                self._device = claim.device
+                self._person = Person.of(claim.pace, claim.device)
         return Claimed(session=claim.session, browser=self._browser.version.product, sandbox=self._sandbox)
 
     def _hold(self, claim: Claim) -> None:
@@ -250,49 +226,85 @@ class Agent:
         idle = clocks.idle_seconds(asyncio.get_running_loop().time())
         return Activity(session=session, step=self._step, idle_seconds=round(idle, 3))
 
-    async def navigate(self, session: str, request: Navigate) -> Navigated:
-        """Run the navigate step.
+    # Steps. Each raises StepError: not-found, holder-conflict, step-running, ended, page-failed, browser-failed,
+    # timeout, and what its own work says.
 
-        Raises:
-            StepError: invalid, not-found, holder-conflict, step-running, ended, page-failed, timeout,
-                browser-failed.
-        """
+    async def navigate(self, session: str, request: Navigate) -> Navigated:
+        """Run the navigate step; StepError also invalid."""
         url = check_url(request.url, own_addresses(), socket.gethostname())
 
-        async def work() -> Navigated:
-            deadline = Deadline(request.timeout_ms)
-            page = await _in_time(self._responsive_page(), deadline)
+        async def work(deadline: Deadline) -> Navigated:
+            page = await _in_time(self._pages.responsive(), deadline)
             return await page.navigate(request, url, deadline)
 
-        return await self._run(session, "navigate", work)
+        done = await self._run(session, "navigate", work, request.timeout_ms)
+        return msgspec.structs.replace(done, notices=self._notices.found)
 
     async def capture(self, session: str, request: Capture) -> Captured:
-        """Run the capture step.
+        """Run the capture step; StepError also too-large."""
 
-        Raises:
-            StepError: not-found, holder-conflict, step-running, ended, page-failed, timeout, too-large,
-                browser-failed.
-        """
+        async def work(page: Page, deadline: Deadline) -> Captured:
+            return await capture(page, request, deadline)
 
-        async def work() -> Captured:
-            deadline = Deadline(request.timeout_ms)
-            page = await _in_time(self._current_page(), deadline)
+        return await self._run(session, "capture", self._on_page(work), request.timeout_ms)
+
+    async def interact(self, session: str, request: Interact) -> Interacted:
+        """Run the interact step; StepError also invalid (selector, key)."""
+
+        async def work(page: Page, deadline: Deadline) -> None:
+            await interact(page, request.action, self._person or Person(), deadline)
+            await self._pages.adopted()
+
+        started = Deadline(request.timeout_ms)
+        await self._run(session, "interact", self._on_page(work), request.timeout_ms)
+        notices = self._notices.found
+        if isinstance(request.action, Type) and request.action.sensitive:
+            notices = without_texts(notices)
+        return Interacted(duration_ms=started.elapsed_ms, notices=notices)
+
+    async def wait(self, session: str, request: Wait) -> Waited:
+        """Run the wait step; StepError also invalid (selector, pattern)."""
+
+        async def work(deadline: Deadline) -> bool:
+            return await wait(lambda: _in_time(self._pages.front(), deadline), request.condition, deadline)
+
+        started = Deadline(request.timeout_ms)
+        satisfied = await self._run(session, "wait", work, request.timeout_ms)
+        return Waited(satisfied=satisfied, duration_ms=started.elapsed_ms, notices=self._notices.found)
+
+    async def extract(self, session: str, request: Extract) -> Extracted:
+        """Run the extract step; StepError also invalid (selector), too-large."""
+
+        async def work(page: Page, deadline: Deadline) -> Extracted:
+            return await extract(page, request.extractions, deadline)
+
+        return await self._run(session, "extract", self._on_page(work), request.timeout_ms)
+
+    async def state(self, session: str, request: State) -> PageState:
+        """Run the state step; StepError also too-large."""
+        return await self._run(session, "state", self._on_page(read_state), request.timeout_ms)
+
+    def _on_page(self, work: Callable[[Page, Deadline], Awaitable[T]]) -> Callable[[Deadline], Awaitable[T]]:
+        """Return work on the page in front, which is noted when it misses the deadline."""
+
+        async def run(deadline: Deadline) -> T:
+            page = await _in_time(self._pages.front(), deadline)
             try:
-                return await capture(page.target, request, deadline)
-            except StepError as error:
-                if error.problem.code is ProblemCode.TIMEOUT:
-                    await page.missed_deadline()
-                raise
+                return await work(page, deadline)
+            except CommandTimeout as error:
+                await page.missed_deadline()
+                raise deadline.problem("the page's answer") from error
 
-        return await self._run(session, "capture", work)
+        return run
 
-    async def _run(self, session: str, name: str, work: Callable[[], Awaitable[T]]) -> T:
+    async def _run(self, session: str, name: str, work: Callable[[Deadline], Awaitable[T]], timeout_ms: int) -> T:
         clocks = self._held_by(session)
         if self._step is not None:
             raise StepError(ProblemCode.STEP_RUNNING, f"a {self._step} step is running", step=self._step)
         self._step = name
         clocks.step_started()
-        task = asyncio.ensure_future(work())
+        self._notices.begin()
+        task = asyncio.ensure_future(work(Deadline(timeout_ms)))
         try:
             await _first(task, self.ended)
             if not task.done():
@@ -302,6 +314,7 @@ class Agent:
             raise StepError(ProblemCode.BROWSER_FAILED, f"the page was lost: {error}") from error
         finally:
             task.cancel()
+            self._notices.end()
             self._step = None
             clocks.step_ended(asyncio.get_running_loop().time())
             if self._alarm is not None and not self.ended.done():

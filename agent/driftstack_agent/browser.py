@@ -34,21 +34,8 @@ class Version(msgspec.Struct, rename="camel"):
     user_agent: str
 
 
-class _TargetInfo(msgspec.Struct, rename="camel"):
-    target_id: str
-    type: str
-
-
-class _Targets(msgspec.Struct, rename="camel"):
-    target_infos: list[_TargetInfo]
-
-
 class _Created(msgspec.Struct, rename="camel"):
     target_id: str
-
-
-class _Attached(msgspec.Struct, rename="camel"):
-    session_id: str
 
 
 class Target:
@@ -133,17 +120,14 @@ class Browser:
         )
         self._transports = [writer, events, errors]
 
-    async def start(self, timeout: float) -> Target:
-        """Ask for the version, set what holds for all pages, and attach to the page Chromium opens by itself.
+    async def start(self, timeout: float) -> None:
+        """Ask for the version and set what holds for all pages.
 
         Raises:
             CdpFailure: Chromium doesn't answer, or is gone.
         """
         self.version = await self.connection.call(Version, "Browser.getVersion", timeout=timeout)
-        await self.connection.send("Browser.setDownloadBehavior", {"behavior": "deny"})
-        targets = await self.connection.call(_Targets, "Target.getTargets")
-        pages = [info.target_id for info in targets.target_infos if info.type == "page"]
-        return await self.attach(pages[0]) if pages else await self.open_page()
+        await self.connection.send("Browser.setDownloadBehavior", {"behavior": "deny", "eventsEnabled": True})
 
     async def last_words(self) -> tuple[int | None, str]:
         """Return the exit code (None: it still runs) and what Chromium wrote last, of one that fails to start."""
@@ -161,21 +145,14 @@ class Browser:
         """
         await self.connection.send("Browser.getVersion", timeout=timeout)
 
-    async def open_page(self) -> Target:
-        """Open an empty page, in a renderer of its own."""
-        created = await self.connection.call(_Created, "Target.createTarget", {"url": "about:blank"})
-        return await self.attach(created.target_id)
+    async def open_page(self) -> str:
+        """Open an empty page, in a renderer of its own; return its target id."""
+        return (await self.connection.call(_Created, "Target.createTarget", {"url": "about:blank"})).target_id
 
-    async def attach(self, target: str) -> Target:
-        """Attach to a page."""
-        params = {"targetId": target, "flatten": True}
-        attached = await self.connection.call(_Attached, "Target.attachToTarget", params)
-        return Target(self.connection, target, attached.session_id)
-
-    async def close_page(self, target: Target) -> None:
+    async def close_page(self, target: str) -> None:
         """Close a page that is given up; whether it can still be closed doesn't matter."""
         try:
-            await self.connection.send("Target.closeTarget", {"targetId": target.id})
+            await self.connection.send("Target.closeTarget", {"targetId": target})
         except CdpFailure:
             return
 

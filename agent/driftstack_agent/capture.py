@@ -1,15 +1,23 @@
-"""The capture step: the page as PNG, as DOM snapshot, as PDF."""
+"""The capture step: the page as PNG, as DOM snapshot, as PDF.
+
+A page may replace its document at any moment. What Chromium was asked of the old one then fails or, for a
+screenshot, is never answered; so it is asked again. A page that does this all the time (every 20 ms, say) has no
+moment long enough for a screenshot: it gets one by holding its scripts for as long as that takes.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from driftstack_agent.browser import Target
 from driftstack_agent.deadline import Deadline
-from driftstack_agent.errors import CdpError, CommandTimeout, MessageTooLarge, StepError
+from driftstack_agent.errors import CdpError, MessageTooLarge, StepError
+from driftstack_agent.page import Page
 from driftstack_common.protocol import DOCUMENT_LIMIT, SCREENSHOT_LIMIT, Capture, ProblemCode
 
 LIMITS: Final = {"screenshot": SCREENSHOT_LIMIT, "dom_snapshot": DOCUMENT_LIMIT, "pdf": DOCUMENT_LIMIT}
@@ -22,6 +30,15 @@ _NOT_SHOWN: Final = "Not attached to an active page"
 _NOT_SHOWN_SECONDS: Final = 2.0
 """How long that may last (milliseconds, on a machine that isn't busy)."""
 _PAUSE_SECONDS: Final = 0.01
+_ANSWER_SECONDS: Final = 0.25
+"""How long an answer may take after the document it is about was replaced; longer, and it won't come."""
+_RESTLESS: Final = 3
+"""Documents that a capture meets before it holds the page's scripts."""
+_RELEASE_TRIES: Final = 200
+
+
+class _Replaced(Exception):
+    """The document was replaced, and the answer about it didn't come."""
 
 
 class Captured(NamedTuple):
@@ -45,17 +62,15 @@ class _Metrics(msgspec.Struct, rename="camel"):
     css_content_size: _Size
 
 
-async def capture(target: Target, request: Capture, deadline: Deadline) -> Captured:
+async def capture(page: Page, request: Capture, deadline: Deadline) -> Captured:
     """Capture a page, until the deadline.
 
     Raises:
-        StepError: timeout, too-large (limit_bytes, size_bytes) or page-failed.
-        CdpFailure: the page or Chromium is gone.
+        StepError: too-large (limit_bytes, size_bytes) or page-failed.
+        CdpFailure: CommandTimeout at the deadline; the page or Chromium is gone.
     """
     try:
-        data = await _take_shown(target, request, deadline)
-    except CommandTimeout as error:
-        raise deadline.problem(f"the {request.kind} capture") from error
+        data = await _take_shown(page, request, deadline)
     except MessageTooLarge as error:
         raise _too_large(request, error.size) from error
     except CdpError as error:
@@ -71,16 +86,57 @@ def _too_large(request: Capture, size: int) -> StepError:
     return StepError(ProblemCode.TOO_LARGE, message, limit_bytes=limit, size_bytes=size)
 
 
-async def _take_shown(target: Target, request: Capture, deadline: Deadline) -> bytes:
-    """Capture; try again while Chromium changes documents: a failed load is told before its error page is shown."""
+async def _take_shown(page: Page, request: Capture, deadline: Deadline) -> bytes:
+    """Capture; try again when the document was replaced, or is about to be (a failed load's, by its error page)."""
     give_up = max(deadline.left - _NOT_SHOWN_SECONDS, 0)
+    met = {page.frame.loader}
     while True:
+        loader = page.frame.loader
         try:
-            return await _take(target, request, deadline)
+            async with _held(page, deadline) if len(met) >= _RESTLESS else contextlib.nullcontext():
+                return await _unless_replaced(page, request, deadline)
+        except _Replaced:
+            pass
         except CdpError as error:
-            if error.message != _NOT_SHOWN or deadline.left <= give_up:
+            changing = error.message == _NOT_SHOWN or page.frame.loader != loader
+            if not changing or (deadline.left <= give_up and len(met) < _RESTLESS) or deadline.left <= 0:
                 raise
+        met.add(page.frame.loader)
         await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def _unless_replaced(page: Page, request: Capture, deadline: Deadline) -> bytes:
+    taking = asyncio.ensure_future(_take(page.target, request, deadline))
+    loader = page.frame.loader
+    try:
+        while not taking.done():
+            replaced = page.frame.loader != loader
+            await asyncio.wait((taking,), timeout=_ANSWER_SECONDS)
+            if replaced and not taking.done():
+                raise _Replaced
+        return taking.result()
+    finally:
+        taking.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _held(page: Page, deadline: Deadline) -> AsyncIterator[None]:
+    """Hold the page's scripts; timers that fall due meanwhile are lost to it."""
+    await _hold(page.target, deadline.left, held=True)
+    try:
+        yield
+    finally:
+        for _ in range(_RELEASE_TRIES):
+            with contextlib.suppress(
+                CdpError
+            ):  # refused while documents change; any other failure: the page is gone
+                await _hold(page.target, _NOT_SHOWN_SECONDS, held=False)
+                break
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def _hold(target: Target, timeout: float, *, held: bool) -> None:
+    await target.send("Emulation.setScriptExecutionDisabled", {"value": held}, timeout)
 
 
 async def _take(target: Target, request: Capture, deadline: Deadline) -> bytes:

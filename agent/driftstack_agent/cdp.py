@@ -233,7 +233,7 @@ class Connection:
         for subscription in self._subscriptions.get(message.session_id, ()):
             subscription._offer(event)
         if message.method == "Inspector.targetCrashed":
-            self._end_session(message.session_id, TargetClosed("the page's renderer crashed"))
+            self._end_session(message.session_id, TargetClosed("the page's renderer crashed", crashed=True))
         elif message.method == "Target.detachedFromTarget":
             self._end_session(event.read(_Detached).session_id, TargetClosed("the page was closed"))
 

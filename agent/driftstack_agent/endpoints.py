@@ -27,8 +27,9 @@ from driftstack_common.protocol import (
     Problem,
     ProblemCode,
 )
+from driftstack_common.protocol_steps import Extract, Interact, State, Wait
 
-_SESSION: Final = re.compile(r"^/sessions/([A-Za-z0-9-]{1,64})(?:/(navigate|capture))?$")
+_SESSION: Final = re.compile(r"^/sessions/([A-Za-z0-9-]{1,64})(?:/([a-z]{1,16}))?$")
 _HOST: Final = re.compile(r"^(\[[0-9a-fA-F:.]+\]|[^:]+)(?::[0-9]{1,5})?$")
 _SHOWN: Final = 200
 _FROM_PAGES: Final = ("origin", "sec-fetch-site", "sec-fetch-mode")
@@ -74,13 +75,29 @@ class Endpoints:
         if match is None:
             raise _not_found(request)
         session, step = match.group(1), match.group(2) or ""
-        match request.method, step:
-            case "GET", "":
-                return _answer(self._agent.activity(session))
-            case "POST", "navigate":
-                return await self._navigate(session, _decode(request.body, Navigate))
-            case "POST", "capture":
-                return await self._capture(session, _decode(request.body, Capture))
+        if (request.method, step) == ("GET", ""):
+            return _answer(self._agent.activity(session))
+        if request.method == "POST":
+            return await self._step(session, step, request)
+        raise _not_found(request)
+
+    async def _step(self, session: str, step: str, request: Request) -> Response:
+        body = request.body
+        match step:
+            case "navigate":
+                return await self._navigate(session, _decode(body, Navigate))
+            case "capture":
+                return await self._capture(session, _decode(body, Capture))
+            case "interact":
+                interact = _decode(body, Interact)
+                doing = self._agent.interact(session, interact)
+                return _answer(await _logged(doing, step, kind=type(interact.action).__name__.lower()))
+            case "wait":
+                return _answer(await _logged(self._agent.wait(session, _decode(body, Wait)), step))
+            case "extract":
+                return _answer(await _logged(self._agent.extract(session, _decode(body, Extract)), step))
+            case "state":
+                return _answer(await _logged(self._agent.state(session, _decode(body, State)), step))
         raise _not_found(request)
 
     async def _navigate(self, session: str, message: Navigate) -> Response:

@@ -3,6 +3,7 @@
 AgentError
  ├─ StartError          the agent can't serve; it ends with this reason
  ├─ StepError           what a caller is told: one ProblemCode of the protocol
+ ├─ ScriptError         the agent's own JavaScript in a page threw, or was stopped
  └─ CdpFailure          a command to Chromium has no result
      ├─ CdpError            Chromium refused it
      ├─ CommandTimeout      no answer within the deadline
@@ -38,6 +39,22 @@ class StepError(AgentError):
     def __init__(self, code: ProblemCode, message: str, **details: Any) -> None:
         super().__init__(message)
         self.problem = Problem(code=code, message=message, details=details)
+
+
+class ScriptError(AgentError):
+    """The agent's JavaScript in a page threw.
+
+    Attributes:
+        kind: the JavaScript error's name, e.g. `SyntaxError` for a selector; empty when it was stopped.
+        index: which of the extractions it was.
+        size: for a RangeError of ours: how many characters were read when it was too much.
+    """
+
+    def __init__(self, message: str, kind: str = "", index: int | None = None, size: int | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.index = index
+        self.size = size
 
 
 class CdpFailure(AgentError):
@@ -78,6 +95,10 @@ class SubscriberLagged(CdpFailure):
 
 class TargetClosed(CdpFailure):
     """The page is gone: closed, or its renderer crashed."""
+
+    def __init__(self, message: str, *, crashed: bool = False) -> None:
+        super().__init__(message)
+        self.crashed = crashed
 
 
 class ConnectionClosed(CdpFailure):

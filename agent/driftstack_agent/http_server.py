@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 
 import h11
 
-BODY_LIMIT: Final = 64 * 1024
+BODY_LIMIT: Final = 1024 * 1024 + 64 * 1024
+"""Bytes: a body of the facade's own limit gets through here with what is added on the way."""
 HEADER_LIMIT: Final = 16 * 1024
 CONNECTIONS: Final = 64
 IDLE_SECONDS: Final = 75.0

@@ -1,32 +1,41 @@
-"""The session's page: kept watched, made to show its device, navigated.
+"""A page of the session: kept watched, made to show its device, navigated.
 
-One task follows the page's events for its whole life: what it has loaded (navigation.MainFrame), and dialogs, which
-stop all scripts of a page until somebody answers them. It never waits for Chromium itself.
+One task follows the page's events for its whole life: what it has loaded (navigation.MainFrame), and what it wants
+of a person: dialogs, which stop all scripts of a page until somebody answers them, downloads, file choosers, new
+windows. The task never waits for Chromium itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from typing import Final, cast
 
 import msgspec
 
 from driftstack_agent import logs
-from driftstack_agent.browser import Browser, Target
+from driftstack_agent.browser import Target
 from driftstack_agent.cdp import Event, Subscription
 from driftstack_agent.deadline import Deadline
-from driftstack_agent.device import commands
+from driftstack_agent.device import Command, commands
 from driftstack_agent.errors import CdpError, CdpFailure, CommandTimeout, StepError, TargetClosed
 from driftstack_agent.navigation import EVENTS, MainFrame
+from driftstack_agent.notices import Notices
+from driftstack_agent.world import World
 from driftstack_common.kinds.archetype import Device
-from driftstack_common.protocol import Navigate, Navigated, ProblemCode, WaitUntil
+from driftstack_common.protocol import Navigate, Navigated, NoticeKind, ProblemCode, WaitUntil
 
 _DIALOG: Final = "Page.javascriptDialogOpening"
+_CHOOSER: Final = "Page.fileChooserOpened"
+_DOWNLOAD: Final = "Page.downloadWillBegin"
+_WINDOW: Final = "Page.windowOpen"
 _CRASHED: Final = "Inspector.targetCrashed"
 _STOP_SECONDS: Final = 1.0
 """How long a page that missed its deadline may take to answer at all, before it counts as stuck."""
 _ABORTED: Final = "net::ERR_ABORTED"
+_IN_EFFECT: Final = "override is already in effect"
 _NO_URL: Final = "Cannot navigate to invalid URL"
 
 
@@ -54,39 +63,75 @@ class _Dialog(msgspec.Struct):
     type: str
 
 
+class _Message(msgspec.Struct):
+    message: str
+
+
+class _Download(msgspec.Struct, rename="camel"):
+    url: str
+    suggested_filename: str = ""
+
+
+class Window(msgspec.Struct, rename="camel"):
+    """A window that a page opens; user_gesture: a browser with a person in front of it would show it."""
+
+    url: str
+    user_gesture: bool
+
+
+_ENABLE: Final[tuple[Command, ...]] = (
+    ("Page.enable", {}),
+    ("Page.setLifecycleEventsEnabled", {"enabled": True}),
+    # Nobody asks for bodies: keep none.
+    ("Network.enable", {"maxTotalBufferSize": 0, "maxResourceBufferSize": 0}),
+    ("Inspector.enable", {}),
+    ("Page.setInterceptFileChooserDialog", {"enabled": True, "cancel": True}),
+)
+_WINDOWS: Final = 32
+"""Windows that were announced and have not come yet."""
+
+
 class Page:
     """A watched page; open with Page.watch.
 
     Attributes:
         lost: done once the page is gone or can't be followed any more; its result says why.
+        world: the agent's own scripts in it.
+        pointer: where the mouse is, CSS pixels; None before its first move.
+        windows: those that the page opens, in order; whoever adopts one takes it off.
     """
 
-    def __init__(self, target: Target, events: Subscription, frame: MainFrame) -> None:
+    def __init__(self, target: Target, events: Subscription, frame: MainFrame, notices: Notices) -> None:
         self.target = target
         self.frame = frame
+        self.world = World(target, frame.frame)
+        self.pointer: tuple[float, float] | None = None
+        self.windows: deque[Window] = deque(maxlen=_WINDOWS)
+        self._notices = notices
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._changed = asyncio.Event()
         self._suspect = False
-        self._answers: set[asyncio.Task[None]] = set()
+        self._refused: Sequence[Command] = ()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._follower = asyncio.create_task(self._follow(events))
 
     @classmethod
-    async def watch(cls, target: Target) -> Page:
+    async def watch(cls, target: Target, notices: Notices, extra: Sequence[Command] = ()) -> Page:
         """Enable the domains the steps need, and follow the page from now on.
+
+        Args:
+            extra: further commands, sent after these in the same breath: a page that waits for its debugger may
+                answer none before it is told to go on.
 
         Raises:
             CdpFailure: the page doesn't answer, or is gone.
         """
-        events = target.subscribe((*EVENTS, _DIALOG, _CRASHED))
-        await asyncio.gather(
-            target.send("Page.enable"),
-            target.send("Page.setLifecycleEventsEnabled", {"enabled": True}),
-            # Nobody asks for bodies: keep none.
-            target.send("Network.enable", {"maxTotalBufferSize": 0, "maxResourceBufferSize": 0}),
-            target.send("Inspector.enable"),
-        )
+        events = target.subscribe((*EVENTS, _DIALOG, _CHOOSER, _DOWNLOAD, _WINDOW, _CRASHED))
+        refused = await send_all(target, (*_ENABLE, *extra))
         root = (await target.call(_Tree, "Page.getFrameTree")).frame_tree.frame
-        return cls(target, events, MainFrame(root.id, root.url, root.loader_id))
+        page = cls(target, events, MainFrame(root.id, root.url, root.loader_id), notices)
+        page._refused = refused
+        return page
 
     async def show(self, device: Device, user_agent: str) -> None:
         """Make the page show a device.
@@ -102,7 +147,7 @@ class Page:
 
     def close(self) -> None:
         """Follow the page no longer."""
-        for task in (self._follower, *self._answers):
+        for task in (self._follower, *self._tasks):
             task.cancel()
 
     async def _follow(self, events: Subscription) -> None:
@@ -118,15 +163,45 @@ class Page:
                 self._changed.set()
 
     def _take(self, event: Event) -> None:
-        if event.method == _DIALOG:
-            # Leaving a page is never refused; everything else is dismissed.
-            accept = event.read(_Dialog).type == "beforeunload"
-            task = asyncio.create_task(self._answer_dialog(accept=accept))
-            self._answers.add(task)
-            task.add_done_callback(self._answers.discard)
-        elif event.method in EVENTS:
-            self.frame.apply(event, time.monotonic())
-            self._changed.set()
+        match event.method:
+            case "Page.javascriptDialogOpening":
+                self._dialog(event)
+            case "Page.fileChooserOpened":
+                self._notices.add("file_chooser", "cancelled")
+            case "Page.downloadWillBegin":
+                download = event.read(_Download)
+                self._notices.add("download", "refused", download.suggested_filename, download.url)
+            case "Page.windowOpen":
+                self.windows.append(event.read(Window))
+            case method if method in EVENTS:
+                loader = self.frame.loader
+                self.frame.apply(event, time.monotonic())
+                self._changed.set()
+                if self._refused and self.frame.loader != loader:
+                    self._start(self._dress())
+
+    def _dialog(self, event: Event) -> None:
+        kind = event.read(_Dialog).type
+        # Leaving a page is never refused; everything else is dismissed.
+        accept = kind == "beforeunload"
+        self._start(self._answer_dialog(accept=accept))
+        try:
+            text = event.read(_Message).message
+        except msgspec.MsgspecError:  # half a character is no text; the dialog is answered all the same
+            text = ""
+        self._notices.add(cast("NoticeKind", kind), "accepted" if accept else "dismissed", text)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _dress(self) -> None:
+        """Try again what was refused: another document may be in a process of its own."""
+        try:
+            self._refused = await send_all(self.target, self._refused)
+        except CdpFailure as error:
+            logs.info("device not shown again", error=type(error).__name__)
 
     async def _answer_dialog(self, *, accept: bool) -> None:
         try:
@@ -190,17 +265,17 @@ class Page:
         if not reply.loader_id:
             # The same document, only its fragment changed; the event with its new URL follows the reply.
             while self.frame.moves == moves:
-                await self._change(deadline.left)
+                await self.change(deadline.left)
             return
         while not self.frame.of(reply.loader_id).committed:
-            await self._change(deadline.left)
+            await self.change(deadline.left)
         while not self.frame.reached(wait_until, time.monotonic()):
             idle = self.frame.quiet_in(time.monotonic()) if wait_until == "networkidle" else deadline.left
-            await self._change(deadline.left, idle if idle > 0 else deadline.left)
+            await self.change(deadline.left, idle if idle > 0 else deadline.left)
         if self.frame.document.failure:  # the page went on to something that failed
             raise _page_failed(self.frame.document.failure, self.frame.url)
 
-    async def _change(self, left: float, wake: float | None = None) -> None:
+    async def change(self, left: float, wake: float | None = None) -> None:
         """Wait for an event, at most until wake; TimeoutError once nothing is left."""
         if self.lost.done():
             raise TargetClosed(self.lost.result())
@@ -213,6 +288,24 @@ class Page:
             return  # the caller looks again, at the clock too
 
 
+async def send_all(target: Target, wanted: Sequence[Command]) -> Sequence[Command]:
+    """Send commands in one breath; return those that another page of the same process has been given already.
+
+    Locale and timezone are a process's: a window shares them with its opener until it loads another site.
+
+    Raises:
+        CdpFailure: another one was refused, or the page is gone.
+    """
+    results = await asyncio.gather(*(target.send(*command) for command in wanted), return_exceptions=True)
+    refused = []
+    for command, result in zip(wanted, results, strict=True):
+        if isinstance(result, CdpError) and _IN_EFFECT in result.message:
+            refused.append(command)
+        elif isinstance(result, BaseException):
+            raise result
+    return refused
+
+
 def _page_failed(error: str, url: str, *, download: bool = False) -> StepError:
     if download:
         why = f"{logs.shown_url(url)} is a download, and downloads are refused ({error})"
@@ -221,12 +314,3 @@ def _page_failed(error: str, url: str, *, download: bool = False) -> StepError:
     else:
         why = f"{error} at {logs.shown_url(url)}"
     return StepError(ProblemCode.PAGE_FAILED, why, error=error)
-
-
-async def open_page(browser: Browser) -> Page:
-    """Open and watch a new page.
-
-    Raises:
-        CdpFailure: Chromium doesn't answer, or is gone.
-    """
-    return await Page.watch(await browser.open_page())

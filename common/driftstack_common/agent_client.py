@@ -33,6 +33,16 @@ from driftstack_common.protocol import (
     Problem,
     ProblemCode,
 )
+from driftstack_common.protocol_steps import (
+    Extract,
+    Extracted,
+    Interact,
+    Interacted,
+    PageState,
+    State,
+    Wait,
+    Waited,
+)
 
 SHORT_DEADLINE: Final = 5.0
 """Seconds for a call that runs no step."""
@@ -153,6 +163,29 @@ class AgentClient:
         if not duration.isdigit():
             raise AgentUnreachable(f"a capture came without {DURATION_HEADER}", sent=True)
         return Captured(data=body, duration_ms=int(duration))
+
+    async def interact(self, address: str, token: str, session: str, step: Interact) -> Interacted:
+        """Act on the page; takes at most the step's timeout_ms and STEP_GRACE, as all below."""
+        return await self._step(Interacted, address, token, session, "interact", step, step.timeout_ms)
+
+    async def wait(self, address: str, token: str, session: str, step: Wait) -> Waited:
+        """Wait for a condition."""
+        return await self._step(Waited, address, token, session, "wait", step, step.timeout_ms)
+
+    async def extract(self, address: str, token: str, session: str, step: Extract) -> Extracted:
+        """Read values from the page."""
+        return await self._step(Extracted, address, token, session, "extract", step, step.timeout_ms)
+
+    async def state(self, address: str, token: str, session: str, step: State) -> PageState:
+        """Return what the page is."""
+        return await self._step(PageState, address, token, session, "state", step, step.timeout_ms)
+
+    async def _step(
+        self, returns: type[T], address: str, token: str, session: str, name: str, step: Message, timeout_ms: int
+    ) -> T:
+        deadline = timeout_ms / 1000 + STEP_GRACE
+        body, _ = await self._act("step", address, f"/sessions/{session}/{name}", token, step, deadline)
+        return _decode(body, returns)
 
     async def _act(
         self,

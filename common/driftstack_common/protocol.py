@@ -8,8 +8,12 @@ and no `Origin`. People read `docs/reference/agent-protocol.md`; all parts decod
     GET  /sessions/{uid}                   -> Activity
     POST /sessions/{uid}/navigate Navigate -> Navigated
     POST /sessions/{uid}/capture  Capture  -> raw bytes, X-Driftstack-Duration-Ms
+    POST /sessions/{uid}/interact Interact -> Interacted
+    POST /sessions/{uid}/wait     Wait     -> Waited
+    POST /sessions/{uid}/extract  Extract  -> Extracted
+    POST /sessions/{uid}/state    State    -> PageState
 
-Any other answer is a Problem.
+Any other answer is a Problem. The messages of interact, wait, extract and state are in `protocol_steps`.
 """
 
 from __future__ import annotations
@@ -32,10 +36,13 @@ DOCUMENT_LIMIT: Final = 6 * 1024 * 1024
 """Most bytes of any other capture, before base64."""
 URL_LIMIT: Final = 8192
 """Most characters of a URL to navigate to."""
+NOTICE_LIMIT: Final = 20
+"""Most notices of an answer; what happens beyond is dealt with all the same, but not told."""
 
 TimeoutMs = Annotated[int, Meta(ge=100, le=120_000)]
 WaitUntil = Literal["load", "domcontentloaded", "networkidle"]
 CaptureKind = Literal["screenshot", "dom_snapshot", "pdf"]
+Pace = Literal["casual", "regular", "power_user"]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,7 +104,7 @@ class Claim(Message, frozen=True, kw_only=True):
     session: str
     device: Device
     limits: Limits = Limits()
-    pace: Literal["casual", "regular", "power_user"] = "regular"
+    pace: Pace = "regular"
 
 
 class Claimed(Answer, frozen=True, kw_only=True):
@@ -124,6 +131,27 @@ class Navigate(Message, frozen=True, kw_only=True):
     timeout_ms: TimeoutMs = 30_000
 
 
+NoticeKind = Literal["alert", "confirm", "prompt", "beforeunload", "popup", "download", "file_chooser"]
+Outcome = Literal["accepted", "dismissed", "front", "background", "closed", "refused", "cancelled"]
+
+
+class Notice(Answer, frozen=True, kw_only=True):
+    """Something a page wanted of a person during a step, and what became of it, so that no step waits for one.
+
+    Dialogs are dismissed (beforeunload: accepted), downloads refused, file choosers cancelled. A popup comes to the
+    front, stays in the background or is closed.
+
+    Attributes:
+        text: a dialog's message or a download's file name; at most 500 characters.
+        url: a popup's or download's; at most 500 characters.
+    """
+
+    kind: NoticeKind
+    outcome: Outcome
+    text: str = ""
+    url: str = ""
+
+
 class Navigated(Answer, frozen=True, kw_only=True):
     """Status is the HTTP status of the main document (200 for about:blank), after redirects."""
 
@@ -131,6 +159,7 @@ class Navigated(Answer, frozen=True, kw_only=True):
     final_url: str
     status: int
     duration_ms: int
+    notices: list[Notice] = []
 
 
 class Capture(Message, frozen=True, kw_only=True):
@@ -175,8 +204,9 @@ STATUS: Final[dict[ProblemCode, int]] = {
 class Problem(Answer, frozen=True, kw_only=True):
     """Any answer that is not a success; details by code.
 
-    `holder-conflict`: {holder}; `step-running`: {step}; `ended`: {reason}; `page-failed`: {error}, Chromium's text;
-    `too-large`: {limit_bytes, size_bytes}; `timeout`: {timeout_ms}.
+    `invalid`: {path}, where it is a field of a step; `holder-conflict`: {holder}; `step-running`: {step};
+    `ended`: {reason}; `page-failed`: {error}, Chromium's text; `too-large`: {limit_bytes, size_bytes};
+    `timeout`: {timeout_ms}.
     """
 
     code: ProblemCode

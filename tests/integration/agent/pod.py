@@ -6,6 +6,7 @@ root; and in a network namespace with one address, so the site on the other end 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import secrets
@@ -192,7 +193,8 @@ class Driver:
         """Send a raw call with the token; return status and decoded answer."""
         sent = {"Authorization": f"Bearer {self.pod.token}", **(headers or {})}
         url = f"http://{self.pod.address}{path}"
-        async with self.http.request(method, url, data=body, headers=sent) as response:
+        data = None if body is None else io.BytesIO(body)  # bytes of a megabyte would be warned of
+        async with self.http.request(method, url, data=data, headers=sent) as response:
             return response.status, json.loads(await response.read())
 
 

@@ -9,9 +9,13 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+from tests.integration.agent.forms import FORMS
+
+FIFTY_MB = "<p>some text</p>" * 3 + f"<p>{'many words ' * 5000}</p>" * 950
 HELLO = "<!doctype html><title>Hello</title><h1>Hello</h1>"
 
 PAGES = {
+    **FORMS,
     "/": HELLO,
     "/hello": HELLO,
     "/red": '<body style="margin:0;background:#f00">',
@@ -69,6 +73,8 @@ class Handler(BaseHTTPRequestHandler):
             "/redirect-forever": lambda: self._send(302, "", {"Location": "/redirect-forever"}),
             "/slow": lambda: self._slow(float(url.query.partition("=")[2] or 1)),
             "/events": self._events,
+            "/auth": lambda: self._send(401, "<title>denied</title>", {"WWW-Authenticate": 'Basic realm="x"'}),
+            "/megabytes": lambda: self._send(200, f"<title>big</title>{FIFTY_MB}", {}),
             "/cached": lambda: self._send(200, HELLO, {"Cache-Control": "max-age=60"}),
             "/broken": self._break_off,
         }

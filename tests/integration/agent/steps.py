@@ -9,7 +9,26 @@ import pytest
 
 from driftstack_common.agent_client import AgentProblem, Captured
 from driftstack_common.protocol import Capture, CaptureKind, Navigate, Navigated, WaitUntil
+from driftstack_common.protocol_steps import (
+    Elapsed,
+    Extract,
+    Extraction,
+    Interact,
+    Interacted,
+    PageState,
+    Press,
+    Scroll,
+    SelectorHidden,
+    SelectorShown,
+    State,
+    Tap,
+    Type,
+    UrlMatches,
+    Wait,
+    Waited,
+)
 from tests.integration.agent.pod import SESSION, Driver
+from tests.integration.agent.site import Site
 
 
 async def navigate(driver: Driver, url: str, wait_until: WaitUntil = "load", timeout_ms: int = 30_000) -> Navigated:
@@ -45,3 +64,49 @@ async def page_title(driver: Driver) -> str:
     snapshot: dict[str, Any] = json.loads((await capture(driver, "dom_snapshot")).data)
     title: str = snapshot["strings"][snapshot["documents"][0]["title"]]
     return title
+
+
+async def open_page(driver: Driver, site: Site, path: str) -> None:
+    """Load a page of the site, anew."""
+    await navigate(driver, "about:blank")
+    await navigate(driver, site.base + path)
+
+
+async def interact(driver: Driver, action: Tap | Type | Scroll | Press, timeout_ms: int = 10_000) -> Interacted:
+    """Run the interact step."""
+    step = Interact(action=action, timeout_ms=timeout_ms)
+    return await driver.client.interact(driver.pod.address, driver.pod.token, SESSION, step)
+
+
+async def interact_fails(
+    driver: Driver, action: Tap | Type | Scroll | Press, timeout_ms: int = 10_000
+) -> AgentProblem:
+    """Run the interact step and return the problem it must end in."""
+    with pytest.raises(AgentProblem) as caught:
+        await interact(driver, action, timeout_ms)
+    return caught.value
+
+
+async def wait(
+    driver: Driver, condition: SelectorShown | SelectorHidden | UrlMatches | Elapsed, timeout_ms: int = 5_000
+) -> Waited:
+    """Run the wait step."""
+    step = Wait(condition=condition, timeout_ms=timeout_ms)
+    return await driver.client.wait(driver.pod.address, driver.pod.token, SESSION, step)
+
+
+async def extract(driver: Driver, *extractions: Extraction, timeout_ms: int = 10_000) -> dict[str, Any]:
+    """Run the extract step."""
+    step = Extract(extractions=list(extractions), timeout_ms=timeout_ms)
+    return (await driver.client.extract(driver.pod.address, driver.pod.token, SESSION, step)).value
+
+
+async def state(driver: Driver) -> PageState:
+    """Run the state step."""
+    return await driver.client.state(driver.pod.address, driver.pod.token, SESSION, State(timeout_ms=10_000))
+
+
+async def text(driver: Driver, selector: str = "#log") -> str:
+    """Return the text of an element."""
+    found = await extract(driver, Extraction(name="text", selector=selector, type="text"))
+    return str(found["text"])

@@ -3,93 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from driftstack_agent import agent as module
 from driftstack_agent.agent import Agent
-from driftstack_agent.browser import Browser, Target
+from driftstack_agent.browser import Browser
 from driftstack_agent.errors import StepError
 from driftstack_agent.memory import OomKills
 from driftstack_agent.page import Page
 from driftstack_common.kinds.archetype import Device, Viewport
 from driftstack_common.protocol import Capture, Claim, EndReason, Navigate, ProblemCode
-
-
-class StuckPage:
-    """A page that was in a script, and crashes when it is asked whether it still is."""
-
-    def __init__(self) -> None:
-        self.target = cast("Target", None)
-        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    async def responsive(self) -> bool:
-        if not self.lost.done():
-            self.lost.set_result("the page's renderer crashed")
-            await asyncio.sleep(0)
-        return False
-
-    def close(self) -> None:
-        """Nothing to follow."""
-
-
-class FreshPage(StuckPage):
-    """What comes in its place."""
-
-    async def responsive(self) -> bool:
-        return True
-
-
-class BareBrowser:
-    """What the agent holds on to of a browser."""
-
-    def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.exited: asyncio.Future[int] = loop.create_future()
-        self.disconnected: asyncio.Future[None] = loop.create_future()
-        self.connection = SimpleNamespace(is_closed=False)
-
-    async def close_page(self, target: Target) -> None:
-        """Nothing to close."""
-
-
-async def test_a_stuck_page_that_crashes_is_replaced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[Page] = []
-
-    async def open_page(browser: Browser) -> Page:
-        await asyncio.sleep(0)
-        opened.append(cast("Page", FreshPage()))
-        return opened[-1]
-
-    monkeypatch.setattr(module, "open_page", open_page)
-    agent = Agent(cast("Browser", BareBrowser()), start_seconds=1)
-    agent._follow(cast("Page", StuckPage()))
-    page = await agent._responsive_page()
-    for _ in range(5):  # whatever else was begun would run now
-        await asyncio.sleep(0)
-    assert opened == [page]
-    assert await agent._current_page() is page
-
-
-async def test_a_replacement_that_is_lost_is_replaced_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[Page] = []
-
-    async def open_page(browser: Browser) -> Page:
-        opened.append(cast("Page", FreshPage()))
-        if len(opened) == 1:
-            opened[0].lost.set_result("the page's renderer crashed")
-        return opened[-1]
-
-    monkeypatch.setattr(module, "open_page", open_page)
-    agent = Agent(cast("Browser", BareBrowser()), start_seconds=1)
-    agent._follow(cast("Page", StuckPage()))
-    await agent._responsive_page()
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert len(opened) == 2
-    assert await agent._current_page() is opened[1]
+from driftstack_common.protocol_steps import (
+    Elapsed,
+    Extract,
+    Extraction,
+    Interact,
+    Press,
+    SelectorShown,
+    State,
+    Wait,
+)
+from tests.unit.agent.fakes import BareBrowser, StuckPage
 
 
 def claimed(agent: Agent) -> Agent:
@@ -98,22 +33,46 @@ def claimed(agent: Agent) -> Agent:
     return agent
 
 
-async def test_a_step_waits_for_a_page_no_longer_than_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def open_page(browser: Browser) -> Page:
-        await asyncio.Event().wait()  # Chromium does not answer
-        raise AssertionError
-
-    monkeypatch.setattr(module, "open_page", open_page)
+@pytest.fixture
+async def agent() -> Agent:
+    """An agent whose page is stuck, with a Chromium that opens no other."""
     agent = claimed(Agent(cast("Browser", BareBrowser()), start_seconds=1))
-    agent._follow(cast("Page", StuckPage()))
+    agent._pages._bring(cast("Page", StuckPage()), agent._pages._stack)
+    agent._pages._give_up(agent._pages._stack[0], "stuck")
+    return agent
+
+
+async def test_a_step_waits_for_a_page_no_longer_than_its_own_time(agent: Agent) -> None:
+    extraction = Extraction(name="n", selector="p", type="text")
     for step in (
         agent.navigate("s", Navigate(url="http://203.0.113.10/", timeout_ms=100)),
         agent.capture("s", Capture(kind="pdf", timeout_ms=100)),
+        agent.interact("s", Interact(action=Press(key="a"), timeout_ms=100)),
+        agent.extract("s", Extract(extractions=[extraction], timeout_ms=100)),
+        agent.state("s", State(timeout_ms=100)),
+        agent.wait("s", Wait(condition=SelectorShown(selector="p"), timeout_ms=100)),
     ):
         with pytest.raises(StepError) as raised:
             await asyncio.wait_for(step, timeout=2)
         assert raised.value.problem.code is ProblemCode.TIMEOUT
-    assert agent.activity("s").step is None, "the next step may run"
+        assert agent.activity("s").step is None, "the next step may run"
+
+
+async def test_a_pause_needs_no_page(agent: Agent) -> None:
+    assert (await agent.wait("s", Wait(condition=Elapsed(ms=1)))).satisfied
+
+
+async def test_one_step_at_a_time(agent: Agent) -> None:
+    running = asyncio.create_task(agent.wait("s", Wait(condition=Elapsed(ms=60_000), timeout_ms=120_000)))
+    await asyncio.sleep(0)
+    assert agent.activity("s").step == "wait"
+    with pytest.raises(StepError) as raised:
+        await agent.state("s", State())
+    assert raised.value.problem.code is ProblemCode.STEP_RUNNING
+    agent.end(EndReason.IDLE, "over")
+    with pytest.raises(StepError) as raised:
+        await running
+    assert raised.value.problem.code is ProblemCode.ENDED
 
 
 async def test_a_start_that_fails_in_an_unforeseen_way_ends_the_agent() -> None:
@@ -133,10 +92,10 @@ class Kills(OomKills):
         return self._any
 
 
-async def test_a_page_that_was_killed_for_memory_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_page_that_was_killed_for_memory_ends_the_session() -> None:
     agent = Agent(cast("Browser", BareBrowser()), 1, Kills(any=True))
     page = StuckPage()
-    agent._follow(cast("Page", page))
+    agent._pages._bring(cast("Page", page), agent._pages._stack)
     page.lost.set_result("the page's renderer crashed")
     await asyncio.sleep(0)
     assert agent.ended.result().reason is EndReason.OUT_OF_MEMORY

@@ -1,0 +1,152 @@
+"""The interact step: a person at the page, with a mouse or a finger, and a keyboard.
+
+Nothing is done to an element that a person couldn't do (reach.py). All input goes through Chromium's own input
+handling, so pages see trusted events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Final
+
+import msgspec
+
+from driftstack_agent.deadline import Deadline
+from driftstack_agent.errors import TargetClosed
+from driftstack_agent.keyboard import CHARACTERS, MODIFIERS, NAMED, SHIFT, Chord, Key, chord, key_event
+from driftstack_agent.pace import varied
+from driftstack_agent.page import Page
+from driftstack_agent.pointer import Input, Person, Point, Pointer
+from driftstack_agent.reach import Reached, reach
+from driftstack_common.protocol_steps import Press, Scroll, Tap, Type
+
+Action = Tap | Type | Scroll | Press
+
+_PAUSES_PART: Final = 0.7
+"""Of the time that is left, so much may go into the pauses of the session's pace; delay_ms is taken as it is."""
+_LOOK_SECONDS: Final = 0.1
+_NEWLINE: Final = re.compile("\r\n|\r|\n")
+
+
+class _Middle(msgspec.Struct):
+    x: float
+    y: float
+
+
+async def interact(page: Page, action: Action, person: Person, deadline: Deadline) -> None:
+    """Do it, before the deadline.
+
+    Raises:
+        StepError: invalid (a selector, a key) or timeout; its message says what the element lacked.
+        CdpFailure: CommandTimeout when the page doesn't answer; the page or Chromium is gone.
+    """
+    hands = _Hands(page, person, deadline)
+    try:
+        match action:
+            case Tap():
+                await hands.tap(action.selector)
+            case Type():
+                await hands.type(action)
+            case Scroll():
+                await hands.scroll(action)
+            case Press():
+                await hands.press(chord(action.key))
+        await page.world.call(bool, "rest", {}, deadline)
+    except TargetClosed as error:
+        if error.crashed or not hands.input.sent:
+            raise
+        # The window closed itself, as windows do when their button is pressed.
+
+
+class _Hands:
+    """One interaction."""
+
+    def __init__(self, page: Page, person: Person, deadline: Deadline) -> None:
+        self._page = page
+        self._person = person
+        self._deadline = deadline
+        self.input = Input(page, deadline)
+        self._pointer = Pointer(page, person, deadline, self.input)
+
+    async def tap(self, selector: str) -> None:
+        await self._pointer.tap(await self._over(selector))
+
+    async def _over(self, selector: str, *, enabled: bool = True) -> Point:
+        """Return a point of the element, with the mouse there: what moves under it is followed."""
+        while True:
+            reached = await reach(self._page, selector, self._deadline, enabled=enabled)
+            point = (reached.x, reached.y)
+            if self._pointer.is_at(point):
+                return point
+            await self._pointer.move(point)
+
+    async def type(self, action: Type) -> None:
+        await self._focus(action.selector)
+        text = _NEWLINE.sub("\n", action.text)
+        for index, character in enumerate(text):
+            await self._stroke(character)
+            await self._pause(action.delay_ms, len(text) - index)
+
+    async def _focus(self, selector: str) -> None:
+        """Give the element the focus, by a tap unless that would open something."""
+        while True:
+            reached = await reach(self._page, selector, self._deadline, editable=True)
+            point = (reached.x, reached.y)
+            if not reached.direct:
+                if not self._pointer.is_at(point):
+                    await self._pointer.move(point)
+                    continue
+                await self._pointer.tap(point)
+            if await self._has_focus(reached):
+                return
+            if self._deadline.left <= _LOOK_SECONDS:
+                raise self._deadline.problem("reaching the element (it does not take the focus)")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _has_focus(self, reached: Reached) -> bool:
+        asked = {"direct": reached.direct}
+        return await self._page.world.call(bool, "focusField", asked, self._deadline)
+
+    async def _stroke(self, character: str) -> None:
+        key = {"\n": NAMED["enter"], "\t": NAMED["tab"]}.get(character) or CHARACTERS.get(character)
+        if key is None:  # on no key: as an input method gives it
+            await self.input.send("insertText", text=character)
+        else:
+            await self._press(Chord((SHIFT,) if key.shift else (), key), hold=0)
+
+    async def _pause(self, delay_ms: int | None, characters: int) -> None:
+        if delay_ms is not None:
+            await asyncio.sleep(min(delay_ms / 1000, self._deadline.left))
+            return
+        affordable = self._deadline.left * _PAUSES_PART / characters
+        await asyncio.sleep(min(varied(self._person.profile.key), affordable))
+
+    async def press(self, pressed: Chord) -> None:
+        await self._press(pressed, hold=varied(self._person.profile.hold))
+
+    async def _press(self, pressed: Chord, hold: float) -> None:
+        held = 0
+        for modifier in pressed.modifiers:
+            held |= MODIFIERS[modifier.key]
+            await self._key("keyDown", modifier, held)
+        await self._key("keyDown", pressed.key, held | MODIFIERS.get(pressed.key.key, 0))
+        await asyncio.sleep(min(hold, self._deadline.left))
+        await self._key("keyUp", pressed.key, held)
+        for modifier in reversed(pressed.modifiers):
+            held &= ~MODIFIERS[modifier.key]
+            await self._key("keyUp", modifier, held)
+
+    async def _key(self, kind: str, key: Key, modifiers: int) -> None:
+        await self.input.send("dispatchKeyEvent", **key_event(kind, key, modifiers))
+
+    async def scroll(self, action: Scroll) -> None:
+        if action.selector is None:
+            middle = await self._page.world.call(_Middle, "middle", {}, self._deadline)
+            point = (middle.x, middle.y)
+            if not self._pointer.is_at(point):
+                await self._pointer.move(point)
+        else:
+            point = await self._over(action.selector, enabled=False)
+        await self._pointer.scroll(point, (action.delta_x, action.delta_y))
+        await self._page.world.call(bool, "settle", {"x": point[0], "y": point[1]}, self._deadline)
