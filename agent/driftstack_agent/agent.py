@@ -292,7 +292,7 @@ class Agent:
             try:
                 return await work(page, deadline)
             except CommandTimeout as error:
-                await page.missed_deadline()
+                page.doubt()
                 raise deadline.problem("the page's answer") from error
 
         return run

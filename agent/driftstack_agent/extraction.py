@@ -12,9 +12,24 @@ from driftstack_agent.reach import script_problem
 from driftstack_common.protocol import DOCUMENT_LIMIT, ProblemCode
 from driftstack_common.protocol_steps import Extracted, Extraction
 
-_NUMBER: Final = re.compile(r"[-+\u2212]?(?:\d[\d.,'\u2019\s\u00a0\u202f]*)?\d")
-_GROUPS: Final = re.compile(r"['\u2019\s\u00a0\u202f]")
-_THOUSANDS: Final = re.compile(r"[1-9]\d{0,2}(?:,\d{3})+")
+_NUMBER: Final = re.compile(
+    r"""
+    (?P<sign> [-+\u2212]? )
+    (?P<whole>
+        [1-9]\d{0,2} (?: ['\u2019\s] \d{3} )+ (?!\d)  # 1 234, 1'234
+      | [1-9]\d{0,2} (?: ,  \d{3} )+ (?!\d)          # 1,234
+      | [1-9]\d{0,2} (?: \. \d{3} ){2,} (?!\d)       # 1.234.567
+      | [1-9]\d{0,2} (?: \. \d{3} )+ (?=,\d)         # 1.234,5
+      | \d+
+    )
+    (?: [.,] (?P<fraction> \d+ ) )?
+    """,
+    re.VERBOSE | re.ASCII,
+)
+_SPACES: Final = re.compile(r"\s")
+"""Typographers' spaces included."""
+_MOST_DIGITS: Final = 300
+"""More is no number that JSON's readers know."""
 
 
 async def extract(page: Page, extractions: list[Extraction], deadline: Deadline) -> Extracted:
@@ -66,20 +81,14 @@ def _finished(each: Extraction, value: Any) -> Any:
 def number(text: str | None) -> int | float | None:
     """Return the first number in a text, None without one.
 
-    Spaces and apostrophes group digits. Of a point and a comma the later one is the decimal mark; a comma alone
-    groups thousands where it stands as such (`1,234`), and is the decimal mark elsewhere (`3,5`).
+    Spaces, apostrophes and commas that stand before three digits group them, and so do points, if there are several
+    or a comma follows. Any other point or comma is the decimal mark: `1,234.5`, `1.234,5`, `3,5`.
     """
-    match = _NUMBER.search(text or "")
+    match = _NUMBER.search(_SPACES.sub(" ", text or ""))
     if match is None:
         return None
-    digits = _GROUPS.sub("", match.group()).replace("\u2212", "-").removeprefix("+")
-    if "," in digits and "." in digits:
-        group, mark = (",", ".") if digits.rindex(".") > digits.rindex(",") else (".", ",")
-        digits = digits.replace(group, "").replace(mark, ".")
-    elif _THOUSANDS.fullmatch(digits.removeprefix("-")):
-        digits = digits.replace(",", "")
-    else:
-        digits = digits.replace(",", ".")
-    if digits.count(".") > 1:  # 1.234.567
-        digits = digits.replace(".", "")
-    return float(digits) if "." in digits else int(digits)
+    sign = "-" if match["sign"] in ("-", "\u2212") else ""
+    whole = re.sub(r"\D", "", match["whole"])
+    if len(whole) > _MOST_DIGITS:
+        return None
+    return int(sign + whole) if match["fraction"] is None else float(f"{sign}{whole}.{match['fraction']}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -52,6 +52,8 @@ async def interact(page: Page, action: Action, person: Person, deadline: Deadlin
                 await hands.scroll(action)
             case Press():
                 await hands.press(chord(action.key))
+        if deadline.left <= 0:
+            raise deadline.problem("the interaction")
         await page.world.call(bool, "rest", {}, deadline)
     except TargetClosed as error:
         if error.crashed or not hands.input.sent:
@@ -126,19 +128,22 @@ class _Hands:
         await self._press(pressed, hold=varied(self._person.profile.hold))
 
     async def _press(self, pressed: Chord, hold: float) -> None:
-        held = 0
-        for modifier in pressed.modifiers:
-            held |= MODIFIERS[modifier.key]
-            await self._key("keyDown", modifier, held)
-        await self._key("keyDown", pressed.key, held | MODIFIERS.get(pressed.key.key, 0))
-        await asyncio.sleep(min(hold, self._deadline.left))
-        await self._key("keyUp", pressed.key, held)
-        for modifier in reversed(pressed.modifiers):
-            held &= ~MODIFIERS[modifier.key]
-            await self._key("keyUp", modifier, held)
+        keys = (*pressed.modifiers, pressed.key)
+        down: list[Key] = []
+        try:
+            for key in keys:
+                down.append(key)
+                await self._key("keyDown", key, down)
+            await asyncio.sleep(min(hold, self._deadline.left))
+        finally:  # also when the step is given up: nothing stays pressed
+            while down:
+                key = down.pop()
+                await self._key("keyUp", key, down)
 
-    async def _key(self, kind: str, key: Key, modifiers: int) -> None:
-        await self.input.send("dispatchKeyEvent", **key_event(kind, key, modifiers))
+    async def _key(self, kind: Literal["keyDown", "keyUp"], key: Key, down: list[Key]) -> None:
+        modifiers = sum({MODIFIERS.get(each.key, 0) for each in down})
+        params = key_event(kind, key, modifiers)
+        await self.input.send("dispatchKeyEvent", release=kind == "keyUp", **params)
 
     async def scroll(self, action: Scroll) -> None:
         if action.selector is None:

@@ -90,10 +90,9 @@ def chord(name: str) -> Chord:
     Raises:
         StepError: invalid, there is no such key.
     """
-    head, separator, last = name.rpartition("+")
-    if separator and not last:  # the key is + itself
-        head, last = head.removesuffix("+"), "+"
-    held = [_lookup(part, name) for part in head.split("+")] if head else []
+    *heads, last = name[:-1].split("+")  # the last character is never a separator: in Control++ it is the key
+    last += name[-1]
+    held = [_lookup(part, name) for part in heads]
     if any(key.key not in MODIFIERS for key in held):
         raise _unknown(name)
     if len(last) == 1 and held:  # Control+A is Control and the key that types a

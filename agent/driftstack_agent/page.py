@@ -221,6 +221,10 @@ class Page:
             self._suspect = False
         return True
 
+    def doubt(self) -> None:
+        """Note that the page didn't answer in a step's time, so it may be stuck in a script."""
+        self._suspect = True
+
     async def missed_deadline(self) -> None:
         """Stop loading after a step ran out of time, and note that the page may be stuck in a script."""
         self._suspect = True

@@ -21,6 +21,8 @@ _NOTCH: Final = 100
 _MOST_NOTCHES: Final = 20
 _SLOP: Final = 15
 """CSS pixels that a finger moves before Chromium takes it for a scroll; they don't count."""
+_RELEASE_SECONDS: Final = 0.2
+"""What is pressed is released, also when the time is over."""
 _REST_SECONDS: Final = 0.1
 """A finger that rests before it is lifted doesn't fling."""
 
@@ -49,17 +51,21 @@ class Input:
         self._deadline = deadline
         self.sent = False
 
-    async def send(self, kind: str, **params: Any) -> None:
+    async def send(self, kind: str, *, release: bool = False, **params: Any) -> None:
         """Send `Input.<kind>`; the answer comes when the page has handled it.
+
+        Args:
+            release: send it in any case.
 
         Raises:
             StepError: timeout, there is no time left.
             CdpFailure: the page doesn't answer, or is gone.
         """
-        if self._deadline.left <= 0:
+        if self._deadline.left <= 0 and not release:
             raise self._deadline.problem("the interaction")
         self.sent = True
-        await self._page.target.send(f"Input.{kind}", params, timeout=self._deadline.left)
+        seconds = max(self._deadline.left, _RELEASE_SECONDS) if release else self._deadline.left
+        await self._page.target.send(f"Input.{kind}", params, seconds)
 
 
 class Pointer:
@@ -101,7 +107,7 @@ class Pointer:
             if self.touch:
                 await self._finger("touchEnd")
             else:
-                await self._mouse("mouseReleased", *point, button="left", clickCount=1)
+                await self._mouse("mouseReleased", *point, button="left", clickCount=1, release=True)
 
     async def scroll(self, point: Point, delta: Point) -> None:
         """Turn the wheel over a point, or swipe from there."""
@@ -118,17 +124,19 @@ class Pointer:
     async def _swipe(self, point: Point, delta: Point, steps: int, pause: float) -> None:
         distance = math.hypot(*delta) or 1
         longer = 1 + _SLOP / distance
-        await self._finger("touchStart", point)
-        for step in range(1, steps + 1):
-            part = longer * step / steps
-            await self._finger("touchMove", (point[0] - delta[0] * part, point[1] - delta[1] * part))
-            await asyncio.sleep(pause)
-        await asyncio.sleep(min(_REST_SECONDS, self._deadline.left))
-        await self._finger("touchEnd")
+        try:
+            await self._finger("touchStart", point)
+            for step in range(1, steps + 1):
+                part = longer * step / steps
+                await self._finger("touchMove", (point[0] - delta[0] * part, point[1] - delta[1] * part))
+                await asyncio.sleep(pause)
+            await asyncio.sleep(min(_REST_SECONDS, self._deadline.left))
+        finally:
+            await self._finger("touchEnd")
 
     async def _mouse(self, kind: str, x: float, y: float, **more: Any) -> None:
         await self._input.send("dispatchMouseEvent", type=kind, x=x, y=y, **more)
 
     async def _finger(self, kind: str, point: Point | None = None) -> None:
         points = [] if point is None else [{"x": point[0], "y": point[1]}]
-        await self._input.send("dispatchTouchEvent", type=kind, touchPoints=points)
+        await self._input.send("dispatchTouchEvent", release=not points, type=kind, touchPoints=points)

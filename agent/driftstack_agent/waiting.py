@@ -45,7 +45,7 @@ async def wait(front: Callable[[], Awaitable[Page]], condition: Condition, deadl
                 return True
         except CommandTimeout:
             if not answered:
-                await page.missed_deadline()
+                page.doubt()
             return False
         answered = True
         await asyncio.sleep(min(pause, deadline.left))

@@ -18,6 +18,16 @@ from driftstack_common.errors import SettingsError
 from driftstack_common.kinds import Browser, Session
 from driftstack_common.logging import get_logger
 from driftstack_common.protocol import Capture, EndReason, Navigate, Navigated, ProblemCode
+from driftstack_common.protocol_steps import (
+    Extract,
+    Extracted,
+    Interact,
+    Interacted,
+    PageState,
+    State,
+    Wait,
+    Waited,
+)
 
 NO_ROUTE_HINT = (
     "The name could not be resolved: check its spelling; or the cluster has no route to the internet "
@@ -42,13 +52,31 @@ class Agents:
 
     async def navigate(self, session: Session, step: Navigate) -> Navigated:
         """Load a page in the session's browser; raises AgentError or Problem."""
-        browser = _browser(session)
-        return await self._client.navigate(browser.address, self._token(browser), session.uid, step)
+        return await self._client.navigate(*self._where(session), step)
 
     async def capture(self, session: Session, step: Capture) -> Captured:
         """Capture the session's page; raises AgentError or Problem."""
+        return await self._client.capture(*self._where(session), step)
+
+    async def interact(self, session: Session, step: Interact) -> Interacted:
+        """Act on the session's page; raises AgentError or Problem, as all steps do."""
+        return await self._client.interact(*self._where(session), step)
+
+    async def wait(self, session: Session, step: Wait) -> Waited:
+        """Wait for a condition."""
+        return await self._client.wait(*self._where(session), step)
+
+    async def extract(self, session: Session, step: Extract) -> Extracted:
+        """Read values from the session's page."""
+        return await self._client.extract(*self._where(session), step)
+
+    async def state(self, session: Session, step: State) -> PageState:
+        """Return what the session's page is."""
+        return await self._client.state(*self._where(session), step)
+
+    def _where(self, session: Session) -> tuple[str, str, str]:
         browser = _browser(session)
-        return await self._client.capture(browser.address, self._token(browser), session.uid, step)
+        return browser.address, self._token(browser), session.uid
 
     def _token(self, browser: Browser) -> str:
         try:
@@ -84,7 +112,7 @@ def problem_of(error: AgentError, timeout_ms: int) -> Problem:
 
 def _of_agent(error: AgentProblem, timeout_ms: int) -> Problem:
     if error.code is ProblemCode.TIMEOUT:
-        return _timeout(timeout_ms)
+        return _timeout(timeout_ms, error.message)
     if error.code is ProblemCode.PAGE_FAILED:
         hint = f" {NO_ROUTE_HINT}" if "ERR_NAME_NOT_RESOLVED" in error.message else ""
         return Problem("driver-error", f"{error.message.rstrip('.')}.{hint}")
@@ -94,9 +122,10 @@ def _of_agent(error: AgentProblem, timeout_ms: int) -> Problem:
         return Problem("driver-error", "The session's browser was stopped.") if was_stopped(error) else gone()
     if error.code is ProblemCode.TOO_LARGE:
         sizes = {name: error.details.get(name) for name in ("limit_bytes", "size_bytes")}
-        return Problem("payload-too-large", "The capture is larger than an answer can be.", **sizes)
+        return Problem("payload-too-large", "What was asked for is larger than an answer can be.", **sizes)
     if error.code is ProblemCode.INVALID:
-        return invalid([Issue("url", error.message)])  # all else that a step can carry is checked before
+        # All else that a step can carry is checked before: which URLs, selectors and keys will do, the agent knows.
+        return invalid([Issue(str(error.details.get("path", "url")), error.message)])
     if error.code is not ProblemCode.BROWSER_FAILED:
         _log.error("unexpected refusal of an agent", code=error.code.value, error=error.message)
     return Problem("driver-error", "The session's browser failed.")
@@ -112,8 +141,9 @@ def gone() -> Problem:
     return Problem("session-destroyed", "The session has ended.")
 
 
-def _timeout(timeout_ms: int) -> Problem:
-    return Problem("session-timeout", f"The step took longer than {timeout_ms} ms.", timeout_ms=timeout_ms)
+def _timeout(timeout_ms: int, what: str = "") -> Problem:
+    detail = f"{what[0].upper()}{what[1:]}." if what else f"The step took longer than {timeout_ms} ms."
+    return Problem("session-timeout", detail, timeout_ms=timeout_ms)
 
 
 def _browser(session: Session) -> Browser:

@@ -47,7 +47,7 @@ class JsonBody(Generic[M]):
         try:
             return self._model.model_validate_json(raw)
         except ValidationError as error:
-            raise _problem(error) from error
+            raise _problem(error, getattr(self._model, "UNION", "")) from error
 
 
 def request_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
@@ -86,8 +86,17 @@ def _too_slow() -> Problem:
     return Problem("bad-request", detail, status=408, headers={"Connection": "close"})
 
 
-def _problem(error: ValidationError) -> Problem:
+def _problem(error: ValidationError, union: str) -> Problem:
     details = error.errors(include_url=False, include_input=False)
     if details[0]["type"] == "json_invalid":
         return Problem("bad-request", f"The body is not JSON in UTF-8. {details[0]['msg']}.")
-    return invalid([Issue(dotted(detail["loc"]), detail["msg"]) for detail in details])
+    return invalid([Issue(_path(detail["loc"], detail["type"], union), detail["msg"]) for detail in details])
+
+
+def _path(location: tuple[int | str, ...], kind: str, union: str) -> str:
+    """Return the path of a field as its caller wrote it: pydantic puts a union's tag into it."""
+    if location[:1] != (union,):
+        return dotted(location)
+    if kind.startswith("union_tag_"):
+        return f"{union}.kind"
+    return dotted((union, *location[2:]))

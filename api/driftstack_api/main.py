@@ -12,7 +12,7 @@ from driftstack_api import account, failpoints, health, openapi, problems
 from driftstack_api.agents import Agents
 from driftstack_api.context import RequestContext
 from driftstack_api.services import Dependencies, Services
-from driftstack_api.sessions import endpoints
+from driftstack_api.sessions import endpoints, step_endpoints
 from driftstack_api.settings import Settings
 from driftstack_common.agent_client import AgentClient, open_session
 from driftstack_common.agent_token import KeyRing
@@ -49,8 +49,8 @@ def create_app(settings: Settings, dependencies: Dependencies | None = None) -> 
         generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app, settings.problem_type_base)
-    openapi.install(app, settings.problem_type_base, endpoints.BODIES)
-    for router in (endpoints.router, account.router, health.router):
+    openapi.install(app, settings.problem_type_base, (*endpoints.BODIES, *step_endpoints.BODIES))
+    for router in (endpoints.router, step_endpoints.router, account.router, health.router):
         app.include_router(router)
     if dependencies is not None and dependencies.failpoints is not None:
         app.include_router(failpoints.router_of(dependencies.failpoints))

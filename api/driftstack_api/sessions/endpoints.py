@@ -6,6 +6,7 @@ import base64
 import re
 from typing import Annotated, Final
 
+import msgspec
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
 
 from driftstack_api.auth import READ_SESSIONS, WRITE_SESSIONS, Caller, Requires
@@ -125,9 +126,7 @@ async def navigate(
     done = await scope.steps.run(
         caller, session_id, timeout_ms, lambda session: scope.agents.navigate(session, step)
     )
-    return NavigateResult.model_construct(
-        url=done.url, status=done.status, final_url=done.final_url, duration_ms=done.duration_ms
-    )
+    return NavigateResult.model_validate(msgspec.to_builtins(done))
 
 
 @router.post(

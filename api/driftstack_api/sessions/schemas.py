@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -58,9 +58,14 @@ def _check_numbers(value: Any) -> None:
 
 
 class RequestModel(BaseModel):
-    """Base of request bodies."""
+    """Base of request bodies.
+
+    Attributes:
+        UNION: the field, if there is one, whose `kind` says which model it is.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    UNION: ClassVar[str] = ""
 
 
 class CreateSession(RequestModel):
@@ -173,6 +178,15 @@ class SessionPage(BaseModel):
     next_cursor: str | None = Field(max_length=512)
 
 
+class NoticeObject(BaseModel):
+    """Something the page wanted of a person during the step, and what became of it."""
+
+    kind: Literal["alert", "confirm", "prompt", "beforeunload", "popup", "download", "file_chooser"]
+    outcome: Literal["accepted", "dismissed", "front", "background", "closed", "refused", "cancelled"]
+    text: str = Field(description="A dialog's message, a download's file name.")
+    url: str = Field(description="A popup's or download's.")
+
+
 class NavigateResult(BaseModel):
     """Where the page went; status is the HTTP status of the main document."""
 
@@ -180,6 +194,7 @@ class NavigateResult(BaseModel):
     status: int = Field(ge=100, le=999)
     final_url: str
     duration_ms: int = Field(ge=0)
+    notices: list[NoticeObject] = Field(default_factory=list)
 
 
 class CaptureResult(BaseModel):

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 import uvicorn
 from driftstack import AsyncDriftstack, Driftstack
+from driftstack._generated.models import InteractRequest
 from driftstack.errors import (
     ConcurrencyLimitError,
     DriverError,
@@ -51,7 +52,7 @@ async def test_the_published_client_works_unchanged(world: World) -> None:
 
 
 def _drive(url: str, world: World) -> None:
-    """Every sessions call that exists so far, by the synchronous client."""
+    """Every sessions call, by the synchronous client."""
     with Driftstack(world.keys["acme"].plaintext, base_url=url) as client:
         assert client.account.whoami()["tier"] == "api_builder"
         created = client.sessions.create({"label": "from the client", "metadata": {"n": 1}})
@@ -63,6 +64,7 @@ def _drive(url: str, world: World) -> None:
         assert str(blank.url) == "about:blank"
         captured = client.sessions.capture(created.id, {"kind": "screenshot"})
         assert base64.b64decode(captured.data) == PNG
+        _act(client, created.id)
         others = [client.sessions.create().id for _ in range(2)]
         with pytest.raises(ConcurrencyLimitError) as full:
             client.sessions.create()
@@ -80,6 +82,28 @@ def _drive(url: str, world: World) -> None:
         pytest.raises(InvalidKeyError),
     ):
         stranger.sessions.list()
+
+
+def _act(client: Driftstack, session: str) -> None:
+    for action in (
+        {"kind": "tap", "selector": "#b"},
+        {"kind": "type", "selector": "#f", "text": "x", "sensitive": True},
+        {"kind": "scroll", "delta_y": 10},
+        {"kind": "press", "key": "Enter"},
+    ):
+        assert client.sessions.interact(session, {"action": action, "timeout_ms": 5000}).ok is True
+        # As a model the client fills in its own defaults.
+        request = InteractRequest.model_validate({"action": action})
+        assert client.sessions.interact(session, request).duration_ms == 3
+    assert client.sessions.wait(session, {"condition": {"kind": "time", "ms": 1}}).satisfied is False
+    extraction = {"name": "title", "selector": "h1", "type": "text"}
+    assert client.sessions.extract(session, {"extractions": [extraction]}).value["title"] == "A page"
+    state = client.sessions.get_state(session)
+    assert (str(state.url), state.title) == ("http://a.test/", "A page")
+    assert (state.cookies[0]["name"], state.local_storage) == ("a", {"k": "v"})
+    assert state.page_state is not None
+    assert state.page_state.error is not None
+    assert (state.page_state.state, state.page_state.error.http_status) == ("errored", 404)
 
 
 def _fail(client: Driftstack, ended: str) -> None:

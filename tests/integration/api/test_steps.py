@@ -41,6 +41,7 @@ async def test_navigate_and_capture(api: Facade, world: World) -> None:
         "status": 200,
         "final_url": "https://a.test/",
         "duration_ms": 7,
+        "notices": [],
     }
     asked = {"kind": "screenshot", "full_page": True}
     answer = await api.call("POST", f"/v1/sessions/{session['id']}/capture", json=asked)

@@ -30,6 +30,38 @@ from tests.unit.api.polling import until
 TIMING = Timing(watch_seconds=2, silence_seconds=1.0, backoff_first=0.01, backoff_most=0.05)
 PNG = b"\x89PNG\r\n" + bytes(range(256))
 
+NOTICE = {"kind": "popup", "outcome": "front", "text": "", "url": "http://a.test/window"}
+STATE = {
+    "url": "http://a.test/",
+    "title": "A page",
+    "cookies": [
+        {
+            "name": "a",
+            "value": "b",
+            "domain": "a.test",
+            "path": "/",
+            "expires": 1800000000.5,
+            "http_only": True,
+            "secure": False,
+            "same_site": "Lax",
+        }
+    ],
+    "local_storage": {"k": "v"},
+    "page_state": {"state": "errored", "error": {"kind": "http", "message": "HTTP 404", "http_status": 404}},
+    "captured_at": "2026-05-12T12:00:08.000Z",
+}
+ANSWERS: dict[str, dict[str, Any]] = {
+    "interact": {"duration_ms": 3, "notices": [NOTICE]},
+    "wait": {"satisfied": False, "duration_ms": 5000, "notices": []},
+    "extract": {"value": {"title": "A page", "rows": [{"n": 1.5}], "none": None}},
+    "state": STATE,
+}
+
+
+def _navigated(body: dict[str, Any]) -> dict[str, Any]:
+    final = body["url"].replace("http://", "https://")
+    return {"url": body["url"], "final_url": final, "status": 200, "duration_ms": 7}
+
 
 class FakeAgent:
     """Answers steps; `script` holds the next answers (status, problem), `hold` keeps steps running."""
@@ -73,8 +105,7 @@ class FakeAgent:
             return self.script.pop(0)
         if request.match_info["step"] == "capture":
             return web.Response(body=PNG, headers={"X-Driftstack-Duration-Ms": "12"})
-        final = body["url"].replace("http://", "https://")
-        return web.json_response({"url": body["url"], "final_url": final, "status": 200, "duration_ms": 7})
+        return web.json_response(ANSWERS.get(request.match_info["step"]) or _navigated(body))
 
 
 class FakeOperator:
