@@ -83,7 +83,7 @@ class Sessions:
         )
         self.claims = self._starting.claims
         self.asking = Asking(agents, self._agent_answered)
-        self.sight = Sight(kube, store, self.tracks, self.claims, self.asking, settings)
+        self.sight = Sight(kube, store, self.tracks, self.claims, self.asking, agents, settings)
         self._ending = Ending(kube, store, recorder, metrics)
 
     async def close(self) -> None:

@@ -1,7 +1,8 @@
 """Puts together what `decide` sees of a session: from the store, and by a direct look where the store has nothing.
 
 Watches of different kinds have no order between them: a session may be seen before the account, archetype or pool
-that was made just before it. Before any of these is called missing, the API server is asked.
+that was made just before it. Before any of these is called missing, the API server is asked; before a session is lost
+with its node, its agent.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
-from driftstack_common.kinds import Account, Archetype, Phase, Pool, Session
+from driftstack_common.agent_client import AgentClient, AgentError
+from driftstack_common.kinds import Account, Archetype, Browser, Phase, Pool, Session
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import POD, KubeClient
 from driftstack_common.kube.errors import Forbidden, NotFound
+from driftstack_common.logging import get_logger
 from driftstack_common.names import ACCOUNT_NAMESPACE_PREFIX, archetype_name
 from driftstack_common.times import now, parse_time
 from driftstack_operator.pods.view import PodView
@@ -28,8 +31,12 @@ from driftstack_operator.store import Shelf, Store
 
 FAIR: Final = 10.0
 """Seconds that a start has at least after this operator's first sight, however old its pod is by then."""
+LIVING: Final = 1.0
+"""Seconds that an agent on a silent node has to say that it lives."""
 NEWS: Final = timedelta(minutes=5)
 """For how long a session that an operator before this one called ready may still lack its Event."""
+
+logger = get_logger(__name__)
 
 
 class Sight:
@@ -40,6 +47,7 @@ class Sight:
         store: what the watches brought.
         tracks: what this operator remembers.
         claims, asking: which agents are being asked.
+        agents: for direct looks at those on silent nodes.
         settings: namespaces, pool and tiers.
     """
 
@@ -50,8 +58,10 @@ class Sight:
         tracks: Tracks,
         claims: Claims,
         asking: Asking,
+        agents: AgentClient,
         settings: Settings,
     ) -> None:
+        self._agents = agents
         self._kube = kube
         self._store = store
         self._tracks = tracks
@@ -66,6 +76,7 @@ class Sight:
             return
         if session.status.browser is not None:
             await self._look_for_pod(session, session.status.browser.pod)
+            await self._look_for_agent(session, session.status.browser)
             return
         account = self.account_of(session)
         name = account_name(session.metadata.namespace)
@@ -91,6 +102,19 @@ class Sight:
         if name and not seen_to_go and not self._store.pods.group(session.uid):
             await self._fetch(self._store.pods, POD, self._settings.browser_namespace, name)
 
+    async def _look_for_agent(self, session: Session, browser: Browser) -> None:
+        """Ask the agent before its node is called lost: perhaps only the API server had not heard of the node.
+
+        After an outage that can take a minute: the kubelet's own picture has to be right before it reports.
+        """
+        track = self._tracks.get(session.uid)
+        if track is None or not browser.address or self._node_lost_in(session, None, track) != 0:
+            return
+        with suppress(AgentError):
+            await self._agents.health(browser.address, timeout=LIVING)
+            track.answered_at = time.monotonic()
+            logger.info("silent node, but its agent answers", session=session.uid, node=browser.node)
+
     def observe(self, uid: str) -> Observed:
         """Return what is known of the session now; no await, so that nothing changes before it is decided."""
         session = self._store.sessions.by_uid(uid)
@@ -106,7 +130,7 @@ class Sight:
             session=session,
             pod=pod,
             strays=strays,
-            node_lost_in=self._node_lost_in(session, pod),
+            node_lost_in=self._node_lost_in(session, pod, track),
             recorded=track.recorded,
             verdict=track.verdict,
             cap=cap_of(account, self._settings.tiers) if account is not None else None,
@@ -179,10 +203,14 @@ class Sight:
             return track.lost_pod, tuple(pods)
         return pods[0], tuple(pods[1:])
 
-    def _node_lost_in(self, session: Session, pod: PodView | None) -> float | None:
+    def _node_lost_in(self, session: Session, pod: PodView | None, track: Track) -> float | None:
         browser = session.status.browser
         node = pod.node if pod is not None else browser.node if browser is not None else ""
-        return self._store.node_lost_in(node, self._settings.node_patience_seconds) if node else None
+        patience = self._settings.node_patience_seconds
+        lost_in = self._store.node_lost_in(node, patience) if node else None
+        if lost_in is None or track.answered_at is None:
+            return lost_in
+        return max(lost_in, track.answered_at + patience - time.monotonic())
 
     def _head_start(self, session: Session, track: Track, pod: PodView | None) -> float:
         """Seconds that the start had gone on for under an operator before this one, by the age of its pod.

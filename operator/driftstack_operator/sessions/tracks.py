@@ -36,6 +36,7 @@ class Track(msgspec.Struct, kw_only=True):
         no_records_since: since when the cluster is known to know no records (monotonic).
         busy_step, busy_since: the step that is marked; since when, or when the agent was last asked (monotonic).
         idle_step: the step that the agent does not run.
+        answered_at: when its agent last said that it lives, though its node is silent (monotonic).
     """
 
     order: int
@@ -59,6 +60,7 @@ class Track(msgspec.Struct, kw_only=True):
     busy_step: int = -1
     busy_since: float = 0.0
     idle_step: int = -1
+    answered_at: float | None = None
 
     def waits_for_records(self, seconds: float) -> bool:
         """Whether to wait for the records' CRD: it may be on its way, for so long from the first call on."""

@@ -24,7 +24,7 @@ from driftstack_common.kube.errors import (
     NamespaceTerminating,
     NotFound,
 )
-from driftstack_common.protocol import Activity, Claim, Claimed
+from driftstack_common.protocol import Activity, AgentState, Claim, Claimed, Health
 
 Body = dict[str, Any]
 Key = tuple[str, str, str]
@@ -233,12 +233,14 @@ class FakeAgents(AgentClient):
         claimed: every claim, in order.
         problem: raised instead of an answer.
         step: what `activity` says is running.
+        living: answer on a silent node; otherwise the node took them along.
     """
 
     def __init__(self) -> None:
         self.claimed: list[tuple[str, str, Claim]] = []
         self.problem: AgentError | None = None
         self.step: str | None = None
+        self.living = False
 
     def guarded(self, guard: Guard) -> AgentClient:
         return self
@@ -250,6 +252,11 @@ class FakeAgents(AgentClient):
             raise self.problem
         self.claimed.append((address, token, claim))
         return Claimed(session=claim.session, browser="HeadlessChrome/156", sandbox=None)
+
+    async def health(self, address: str, *, timeout: float = 0) -> Health:
+        if not self.living:
+            raise AgentError("no answer")
+        return Health(state=AgentState.CLAIMED)
 
     async def activity(self, address: str, token: str, session: str, *, timeout: float = 0) -> Activity:
         if self.problem is not None:

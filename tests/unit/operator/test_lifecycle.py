@@ -511,6 +511,29 @@ async def test_lost_nodes_are_forgotten_when_nothing_is_on_them(rig: Rig) -> Non
     assert len(store.lost_nodes) <= 1
 
 
+async def test_a_silent_node_whose_agents_answer_costs_no_session() -> None:
+    """The API server was away, and the node's kubelet has not found it again; browsers don't care."""
+    rig = Rig(node_patience_seconds=60)
+    await rig.prime()
+    await rig.ready()
+    rig.kube.change(NODE, None, "local", conditions=[{"type": "Ready", "status": "Unknown"}])
+    rig.operator.store._silent["local"] -= 60
+    rig.agents.living = True
+    rig.operator.touch_session(UID)
+    await rig.settle()
+    assert outcome(rig) is None
+    track = rig.operator.sessions.tracks.begin(UID, 0)
+    assert track.answered_at is not None
+    rig.agents.living = False
+    rig.operator.touch_session(UID)
+    await rig.settle()
+    assert outcome(rig) is None  # it has just answered
+    track.answered_at -= 60
+    rig.operator.touch_session(UID)
+    await rig.settle()
+    assert outcome(rig) == ("errored", "NodeLost")
+
+
 async def test_a_node_that_is_silent_for_a_moment_costs_no_session() -> None:
     rig = Rig(node_patience_seconds=60)
     await rig.prime()
