@@ -1,8 +1,8 @@
 """Puts together what `decide` sees of a session: from the store, and by a direct look where the store has nothing.
 
 Watches of different kinds have no order between them: a session may be seen before the account, archetype or pool
-that was made just before it. Before any of these is called missing, the API server is asked; before a session is lost
-with its node, its agent.
+that was made just before it. Before any of these is called missing, the API server is asked; before a session is
+lost with its node, its agent is.
 """
 
 from __future__ import annotations
