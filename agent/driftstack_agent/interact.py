@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Coroutine, Iterator
 from typing import Final, Literal
 
 import msgspec
@@ -25,6 +26,9 @@ Action = Tap | Type | Scroll | Press
 
 _PAUSES_PART: Final = 0.7
 """Of the time that is left, so much may go into the pauses of the session's pace; delay_ms is taken as it is."""
+_NO_PAUSE: Final = 0.005
+_AHEAD: Final = re.compile("[\\x20-\\x7e]{1,16}")
+"""Without pauses, so many characters are sent ahead of the page's answers; all on keys, which stay in order."""
 _LOOK_SECONDS: Final = 0.1
 _NEWLINE: Final = re.compile("\r\n|\r|\n")
 
@@ -86,9 +90,18 @@ class _Hands:
     async def type(self, action: Type) -> None:
         await self._focus(action.selector)
         text = _NEWLINE.sub("\n", action.text)
-        for index, character in enumerate(text):
-            await self._stroke(character)
-            await self._pause(action.delay_ms, len(text) - index)
+        while text:
+            pause = self._pause_seconds(action.delay_ms, len(text))
+            head = _AHEAD.match(text) if pause < _NO_PAUSE else None
+            size = len(head.group()) if head is not None else 1
+            await asyncio.gather(*self._strokes(text[:size]))
+            await asyncio.sleep(min(pause, self._deadline.left))
+            text = text[size:]
+
+    def _pause_seconds(self, delay_ms: int | None, characters: int) -> float:
+        if delay_ms is not None:
+            return delay_ms / 1000
+        return min(varied(self._person.profile.key), self._deadline.left * _PAUSES_PART / characters)
 
     async def _focus(self, selector: str) -> None:
         """Give the element the focus, by a tap unless that would open something."""
@@ -110,24 +123,22 @@ class _Hands:
         asked = {"direct": reached.direct}
         return await self._page.world.call(bool, "focusField", asked, self._deadline)
 
-    async def _stroke(self, character: str) -> None:
-        key = {"\n": NAMED["enter"], "\t": NAMED["tab"]}.get(character) or CHARACTERS.get(character)
-        if key is None:  # on no key: as an input method gives it
-            await self.input.send("insertText", text=character)
-        else:
-            await self._press(Chord((SHIFT,) if key.shift else (), key), hold=0)
-
-    async def _pause(self, delay_ms: int | None, characters: int) -> None:
-        if delay_ms is not None:
-            await asyncio.sleep(min(delay_ms / 1000, self._deadline.left))
-            return
-        affordable = self._deadline.left * _PAUSES_PART / characters
-        await asyncio.sleep(min(varied(self._person.profile.key), affordable))
+    def _strokes(self, text: str) -> Iterator[Coroutine[None, None, None]]:
+        for character in text:
+            key = {"\n": NAMED["enter"], "\t": NAMED["tab"]}.get(character) or CHARACTERS.get(character)
+            if key is None:  # on no key: as an input method gives it
+                yield self.input.send("insertText", text=character)
+                continue
+            held = [SHIFT] if key.shift else []
+            for modifier in held:
+                yield self._key("keyDown", modifier, held)
+            yield self._key("keyDown", key, held)
+            yield self._key("keyUp", key, held)
+            for modifier in held:
+                yield self._key("keyUp", modifier, [])
 
     async def press(self, pressed: Chord) -> None:
-        await self._press(pressed, hold=varied(self._person.profile.hold))
-
-    async def _press(self, pressed: Chord, hold: float) -> None:
+        hold = varied(self._person.profile.hold)
         keys = (*pressed.modifiers, pressed.key)
         down: list[Key] = []
         try:
