@@ -86,7 +86,8 @@ def test_full_disk(machine: Machine, kube: pykube.HTTPClient, account: Tenant, r
     """
     living = account.create()["id"]
     logs = machine.layout.control.state / "pod-logs"
-    made = apply_session(kube, account.namespace, "waits")
+    apply_session(kube, account.namespace, "started")
+    wait_ready(kube, account.namespace, "started")
     with full_disk(logs):
         waits = apply_session(kube, account.namespace, "wants-room")
         step = account.api.post(f"/v1/sessions/{living}/navigate", json={"url": "about:blank"})
@@ -104,7 +105,7 @@ def test_full_disk(machine: Machine, kube: pykube.HTTPClient, account: Tenant, r
     works(account)
     report.add("disk full on the node", time.monotonic() - begun)
     assert account.get(living)["status"] == "ready"
-    assert phase(kube, account.namespace, "waits") == "ready", made.uid
+    assert phase(kube, account.namespace, "started") == "ready"
 
 
 @pytest.mark.parametrize("how", ["deleted", "errored"])
