@@ -133,7 +133,21 @@ class Operator:
         return kube.guarded(guard), agents.guarded(guard)
 
     def _new_queue(self) -> WorkQueue[QueueKey]:
-        return WorkQueue(self._reconcile, workers=self.settings.workers, on_retry=self.metrics.queue_retries.inc)
+        return WorkQueue(
+            self._reconcile,
+            workers=self.settings.workers,
+            lane_of=self._account_of,
+            share=max(1, self.settings.workers // 4),
+            on_retry=self.metrics.queue_retries.inc,
+        )
+
+    def _account_of(self, key: QueueKey) -> str:
+        """Return the account whose turn a key takes; sessions that are gone share one."""
+        kind, name = key
+        if kind != SESSION:
+            return name
+        session = self.store.sessions.by_uid(name)
+        return account_name(session.metadata.namespace) if session is not None else ""
 
     # -- what observers call; a standby's queue is closed, and takes nothing in
 

@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from driftstack_common.kube.errors import KubeError
 from driftstack_common.logging import get_logger
+from driftstack_operator.lanes import Lanes
 
 FIRST_DELAY: Final = 0.05
 """Seconds before the first repetition after a failure."""
@@ -51,6 +52,8 @@ class WorkQueue(Generic[K]):
 
     Args:
         reconcile: called with one key at a time per key, and at most `workers` at once.
+        lane_of, share: the lane of a key, and how many keys of one lane may be worked on at once (see Lanes);
+            without, all keys are in one.
         on_retry: called for every failure (a metric).
     """
 
@@ -59,6 +62,8 @@ class WorkQueue(Generic[K]):
         reconcile: Reconcile[K],
         *,
         workers: int = 64,
+        lane_of: Callable[[K], str] = lambda _: "",
+        share: int | None = None,
         clock: Clock | None = None,
         on_retry: Callable[[], None] = lambda: None,
     ) -> None:
@@ -66,7 +71,7 @@ class WorkQueue(Generic[K]):
         self._workers = workers
         self._clock = clock
         self._on_retry = on_retry
-        self._ready: deque[K] = deque()
+        self._ready: Lanes[K] = Lanes(lane_of, share or workers)
         self._queued: set[K] = set()
         self._working: set[K] = set()
         self._dirty: set[K] = set()
@@ -93,7 +98,7 @@ class WorkQueue(Generic[K]):
             self._dirty.add(key)
             return
         self._queued.add(key)
-        self._ready.append(key)
+        self._ready.put(key)
         self._wake()
 
     def add_after(self, key: K, seconds: float) -> None:
@@ -130,16 +135,20 @@ class WorkQueue(Generic[K]):
 
     async def _work(self) -> None:
         while not self._closed:
-            if not self._ready:
+            key = self._ready.take()
+            if key is None:
                 waiter = asyncio.get_running_loop().create_future()
                 self._idle.append(waiter)
                 await waiter
                 continue
-            await self.work_on(self.take())
+            await self.work_on(key)
 
     def take(self) -> K:
         """Return the next key that waits; IndexError when none does."""
-        return self._ready.popleft()
+        key = self._ready.take()
+        if key is None:
+            raise IndexError("no key waits")
+        return key
 
     async def work_on(self, key: K) -> None:
         """Reconcile one key and arrange what follows from the outcome."""
@@ -159,6 +168,7 @@ class WorkQueue(Generic[K]):
             logger.exception("reconciliation failed", key=key, seconds=again)
         finally:
             self._working.discard(key)
+            self._ready.done(key)
         if again is not None:
             self.add_after(key, again)
         if key in self._dirty:

@@ -220,3 +220,39 @@ async def test_closed_queue_takes_nothing_and_ends(bench: Bench) -> None:
     await working
     bench.clock.advance(5)
     assert bench.done == []
+
+
+async def test_who_has_many_keys_does_not_make_others_wait(bench: Bench) -> None:
+    queue: WorkQueue[str] = WorkQueue(bench.reconcile, lane_of=lambda key: key[0], clock=bench.clock)
+    for number in range(100):
+        queue.add(f"a{number}")
+    queue.add("b0")
+    queue.add("c0")
+    first = [queue.take() for _ in range(6)]
+    assert first == ["a0", "b0", "c0", "a1", "a2", "a3"]
+
+
+async def test_one_lane_leaves_workers_to_others() -> None:
+    started: list[str] = []
+    release = asyncio.Event()
+
+    async def reconcile(key: str) -> None:
+        started.append(key)
+        await release.wait()
+
+    queue: WorkQueue[str] = WorkQueue(reconcile, workers=4, lane_of=lambda key: key[0], share=2)
+    task = asyncio.create_task(queue.run())
+    for number in range(5):
+        queue.add(f"a{number}")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert started == ["a0", "a1"]
+    queue.add("b0")
+    await asyncio.sleep(0)
+    assert started == ["a0", "a1", "b0"]
+    release.set()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert sorted(started) == ["a0", "a1", "a2", "a3", "a4", "b0"]
+    queue.close()
+    await task
