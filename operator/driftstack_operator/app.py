@@ -137,7 +137,7 @@ class Operator:
             self._reconcile,
             workers=self.settings.workers,
             lane_of=self._account_of,
-            share=max(1, self.settings.workers // 4),
+            share=max(1, self.settings.workers // 2),
             on_retry=self.metrics.queue_retries.inc,
         )
 
