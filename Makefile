@@ -92,6 +92,10 @@ bench-start: $(STAMP) ## Cold start against a `sleep` pod of the same run
 bench-writes: $(STAMP) ## API-server writes of one session's life, from the server's own metrics
 	$(BIN)/python benchmarks/writes.py
 
+.PHONY: bench-steps
+bench-steps: $(STAMP) ## Navigate and capture through the facade against the DevTools pipe in the same pod
+	$(BIN)/python benchmarks/steps.py
+
 .PHONY: bench-memory
 bench-memory: $(STAMP) ## PSS of the agent and of idle pods, alone and ten side by side
 	$(BIN)/python benchmarks/memory.py

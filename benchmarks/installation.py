@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx2
 
+from driftstack_cluster import settings
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -56,8 +58,9 @@ class Installation:
 
 @contextmanager
 def open_installation() -> Iterator[Installation]:
-    """Read `.driftstack/` and open a `kubectl proxy`; ends with what to do when there is nothing."""
-    env, told = ROOT / ".driftstack" / "env", ROOT / ".driftstack" / "cluster.json"
+    """Read what `make demo` left (of this INSTANCE) and open a `kubectl proxy`; ends when there is nothing."""
+    output = settings.load(ROOT).output
+    env, told = output / "env", output / "cluster.json"
     if not env.exists() or not told.exists():
         sys.exit("no installation: run `make demo` first")
     pairs = (word.partition("=") for word in shlex.split(env.read_text()) if "=" in word)
@@ -69,8 +72,12 @@ def open_installation() -> Iterator[Installation]:
     with api, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as proxy:
         assert proxy.stdout is not None
         address = proxy.stdout.readline().rsplit(maxsplit=1)[-1]
-        yield Installation(api, cluster["kubectl"], cluster["kubeconfig"], cluster["demo_url"], f"http://{address}")
-        proxy.terminate()
+        try:
+            yield Installation(
+                api, cluster["kubectl"], cluster["kubeconfig"], cluster["demo_url"], f"http://{address}"
+            )
+        finally:
+            proxy.terminate()
 
 
 def rounds(default: int) -> int:
