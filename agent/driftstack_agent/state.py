@@ -62,7 +62,7 @@ async def read_state(page: Page, deadline: Deadline) -> PageState:
     except MessageTooLarge as error:
         raise too_large(error.size) from error
     return PageState(
-        url=page.frame.url,
+        url=page.frame.url or "about:blank",  # a window that has loaded nothing
         title=document.title,
         cookies=[_cookie(cookie) for cookie in stored.cookies],
         local_storage=dict(document.storage),

@@ -100,6 +100,7 @@ FORMS = {
     "/asks": page(
         "<button id=alert>a</button><button id=confirm>c</button><button id=prompt>p</button>"
         "<button id=popup>w</button><a id=blank href=/popped target=_blank rel=noopener>b</a>"
+        "<a id=window href=/window target=_blank rel=noopener>n</a>"
         "<a id=download href=/download>d</a><input id=file type=file>"
         "<button id=many>m</button><button id=close>x</button>",
         "alert_=alert;document.getElementById('alert').onclick=()=>alert_('hello');"
@@ -109,7 +110,8 @@ FORMS = {
     ),
     "/window": page(
         "<button id=close>Close</button>",
-        "document.getElementById('close').onclick=()=>close();note(navigator.userAgent,innerWidth,devicePixelRatio)",
+        "document.getElementById('close').onclick=()=>close();note(navigator.language,"
+        "Intl.DateTimeFormat().resolvedOptions().timeZone,navigator.userAgent,innerWidth,devicePixelRatio)",
     ),
     "/hundred-popups": "<title>opener</title><script>for(let i=0;i<100;i++)open('/hello?'+i)</script>",
     "/reloads": "<title>reloads</title><h1>Reloads</h1><script>setTimeout(()=>location.reload(),5)</script>",
