@@ -20,7 +20,7 @@ from driftstack_agent.extraction import extract
 from driftstack_agent.interact import interact
 from driftstack_agent.lifetime import Alarm, Clocks
 from driftstack_agent.memory import OomKills
-from driftstack_agent.notices import Notices, without_texts
+from driftstack_agent.notices import Notices
 from driftstack_agent.page import Page
 from driftstack_agent.pages import Pages
 from driftstack_agent.pointer import Person
@@ -238,7 +238,7 @@ class Agent:
             return await page.navigate(request, url, deadline)
 
         done = await self._run(session, "navigate", work, request.timeout_ms)
-        return msgspec.structs.replace(done, notices=self._notices.found)
+        return msgspec.structs.replace(done, notices=self._notices.take())
 
     async def capture(self, session: str, request: Capture) -> Captured:
         """Run the capture step; StepError also too-large."""
@@ -252,15 +252,13 @@ class Agent:
         """Run the interact step; StepError also invalid (selector, key)."""
 
         async def work(page: Page, deadline: Deadline) -> None:
+            self._notices.silent = isinstance(request.action, Type) and request.action.sensitive
             await interact(page, request.action, self._person or Person(), deadline)
             await self._pages.adopted()
 
         started = Deadline(request.timeout_ms)
         await self._run(session, "interact", self._on_page(work), request.timeout_ms)
-        notices = self._notices.found
-        if isinstance(request.action, Type) and request.action.sensitive:
-            notices = without_texts(notices)
-        return Interacted(duration_ms=started.elapsed_ms, notices=notices)
+        return Interacted(duration_ms=started.elapsed_ms, notices=self._notices.take())
 
     async def wait(self, session: str, request: Wait) -> Waited:
         """Run the wait step; StepError also invalid (selector, pattern)."""
@@ -270,7 +268,7 @@ class Agent:
 
         started = Deadline(request.timeout_ms)
         satisfied = await self._run(session, "wait", work, request.timeout_ms)
-        return Waited(satisfied=satisfied, duration_ms=started.elapsed_ms, notices=self._notices.found)
+        return Waited(satisfied=satisfied, duration_ms=started.elapsed_ms, notices=self._notices.take())
 
     async def extract(self, session: str, request: Extract) -> Extracted:
         """Run the extract step; StepError also invalid (selector), too-large."""
@@ -303,7 +301,7 @@ class Agent:
             raise StepError(ProblemCode.STEP_RUNNING, f"a {self._step} step is running", step=self._step)
         self._step = name
         clocks.step_started()
-        self._notices.begin()
+        self._notices.stepping = True
         task = asyncio.ensure_future(work(Deadline(timeout_ms)))
         try:
             await _first(task, self.ended)
@@ -314,7 +312,7 @@ class Agent:
             raise StepError(ProblemCode.BROWSER_FAILED, f"the page was lost: {error}") from error
         finally:
             task.cancel()
-            self._notices.end()
+            self._notices.stepping = self._notices.silent = False
             self._step = None
             clocks.step_ended(asyncio.get_running_loop().time())
             if self._alarm is not None and not self.ended.done():

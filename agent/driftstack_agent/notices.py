@@ -1,4 +1,7 @@
-"""What pages wanted of a person while a step ran: collected, bounded, given with the step's answer."""
+"""What pages wanted of a person: collected, bounded, given with the next answer that tells of it.
+
+What a step causes may come after its answer, a download for one, so nothing is lost between steps.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +13,26 @@ _SHOWN: Final = 500
 
 
 class Notices:
-    """Those of the running step; what happens between steps is nobody's answer.
+    """What has not been told yet.
 
     Attributes:
-        collecting: a step runs.
-        found: what happened in it, or in the last one.
+        stepping: a step runs.
+        silent: no texts are noted, which might repeat what is being typed.
     """
 
     def __init__(self) -> None:
-        self.collecting = False
-        self.found: list[Notice] = []
+        self.stepping = False
+        self.silent = False
+        self._found: list[Notice] = []
 
-    def begin(self) -> None:
-        """A step starts."""
-        self.collecting = True
-        self.found = []
-
-    def end(self) -> None:
-        """The step has ended; what it found stays until the next begins."""
-        self.collecting = False
+    def take(self) -> list[Notice]:
+        """Return what happened since the last time."""
+        found, self._found = self._found, []
+        return found
 
     def add(self, kind: NoticeKind, outcome: Outcome, text: str = "", url: str = "") -> None:
-        """Note something, unless no step runs or enough is noted."""
-        if self.collecting and len(self.found) < NOTICE_LIMIT:
-            self.found.append(Notice(kind=kind, outcome=outcome, text=text[:_SHOWN], url=url[:_SHOWN]))
-
-
-def without_texts(notices: list[Notice]) -> list[Notice]:
-    """Return notices that can't repeat what was typed."""
-    return [Notice(kind=notice.kind, outcome=notice.outcome) for notice in notices]
+        """Note something, unless enough is noted."""
+        if self.silent:
+            text = url = ""
+        if len(self._found) < NOTICE_LIMIT:
+            self._found.append(Notice(kind=kind, outcome=outcome, text=text[:_SHOWN], url=url[:_SHOWN]))

@@ -229,7 +229,7 @@ class Pages:
 
     async def _adopt(self, target: Target, opener: Page) -> None:
         """Take in a window that a page opens."""
-        window = opener.windows.popleft() if opener.windows else Window("", self._notices.collecting)
+        window = opener.windows.popleft() if opener.windows else Window("", self._notices.stepping)
         front = window.user_gesture and opener is self._stack[-1]
         if front and self._full and self._beside:  # what a person asked for is worth more than what a script opened
             self._give_up(self._beside[0], "another window comes")
