@@ -211,8 +211,8 @@ class _Peer:
         ]
         send = self._protocol.send
         head = h11.Response(status_code=response.status, headers=headers)
-        for event in (head, h11.Data(data=response.body), h11.EndOfMessage()):
-            self._writer.write(send(event) or b"")
+        events = (head, h11.Data(data=response.body), h11.EndOfMessage())
+        self._writer.writelines([send(event) or b"" for event in events])  # at once: the client wakes up once
         async with asyncio.timeout(WRITE_SECONDS):
             await self._writer.drain()
 
