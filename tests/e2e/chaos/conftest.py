@@ -36,6 +36,13 @@ def long() -> bool:
 
 
 @pytest.fixture(scope="session")
+def only_long(long: bool) -> None:
+    """For what takes most of a minute, and whose parts the short form does too."""
+    if not long:
+        pytest.skip("most of a minute of waiting: `make chaos` does it")
+
+
+@pytest.fixture(scope="session")
 def machine(installation: Installation) -> Machine:
     """The embedded node; other clusters' processes are not ours to stop."""
     if installation.backend != "embedded":

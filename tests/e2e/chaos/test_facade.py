@@ -213,6 +213,7 @@ def test_facade_killed_in_a_step(
             first = renewed(kube, first)
 
 
+@pytest.mark.usefixtures("only_long")
 @pytest.mark.timeout(900)  # the long form
 def test_facade_killed_in_creates_and_deletes(
     machine: Machine,

@@ -150,8 +150,9 @@ def test_facade(
     eventually(lambda: account.get(session)["status"] == "ready", PATIENCE, "ready")
     if not creating:
         victim.arm(point)
-    navigate = f"/v1/sessions/{session}/navigate"
-    ask(account, "POST", navigate, body={"url": installation.page})
+    # Longer than a step may take without being marked.
+    page = {"url": f"{installation.page}slow?ms=500"}
+    ask(account, "POST", f"/v1/sessions/{session}/navigate", body=page)
     if not creating and not point.endswith("delete-browsersessions"):
         died = victim.since_death()
         assert died < 10, "the session is usable again"

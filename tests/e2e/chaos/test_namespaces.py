@@ -140,6 +140,7 @@ def test_namespace_of_the_browsers(
     report.add("namespace of the browsers restored", clock.seconds)
 
 
+@pytest.mark.usefixtures("only_long")
 @pytest.mark.timeout(400)
 def test_all_crds(
     installation: Installation,

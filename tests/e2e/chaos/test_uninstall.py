@@ -104,6 +104,7 @@ def test_uninstall_with_live_sessions(
     account.create()
 
 
+@pytest.mark.usefixtures("only_long")
 def test_uninstall_without_an_operator(
     installation: Installation,
     account: Tenant,
