@@ -61,7 +61,7 @@ class Quotas:
             logger.info("quota shaken", account=name, used=quota.used, live=live, limit=quota.limit)
             await self._apply(account, cap, next_shake(quota))
             wrong.shakes += 1
-            wrong.due = self._clock() + min(WRONG_FOR * 2**wrong.shakes, LONGEST)
+            wrong.due = self._clock() + _pause(wrong.shakes)
         left = wrong.due - self._clock()
         if account.ready and not wrong.shakes:  # a cap that changes needs a moment to be in force
             return None, left
@@ -87,6 +87,11 @@ class Quotas:
         name, namespace = account.metadata.name, account.namespace
         body = build_quota(name, namespace, cap) if shaken is None else build_quota(name, namespace, cap, shaken)
         self._store.quotas.apply(await self._kube.apply(QUOTA, namespace, QUOTA_NAME, body, FIELD_MANAGER))
+
+
+def _pause(shakes: int) -> float:
+    """Seconds until the next shake; the power is bounded because a float is."""
+    return float(min(WRONG_FOR * 2 ** min(shakes, 16), LONGEST))
 
 
 def _verdict(quota: QuotaView | None, cap: int, stuck: bool) -> Ready:

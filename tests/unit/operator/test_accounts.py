@@ -97,6 +97,14 @@ async def test_quota_that_never_counts_is_asked_ever_more_seldom(rig: Rig) -> No
     assert "kube-controller-manager" in condition["message"]
 
 
+async def test_quota_that_is_wrong_for_days_is_still_asked_as_seldom(rig: Rig) -> None:
+    rig.kube.change(QUOTA, NAMESPACE, QUOTA_NAME, used={})
+    await rig.settle()
+    rig.operator.accounts.quotas._wrong[ACCOUNT].shakes = 3000
+    wait(rig, 60)
+    assert await rig.operator.accounts.check_quota(ACCOUNT) == pytest.approx(30, abs=1)
+
+
 async def test_cap_follows_the_account(rig: Rig) -> None:
     body = account(rig)
     body["spec"]["overrides"]["concurrentSessions"] = 3
