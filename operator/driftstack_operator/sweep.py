@@ -159,6 +159,8 @@ class Sweep:
             if scope.kind.plural in due:
                 try:
                     await self._list(scope)
+                except KindGone:  # whoever brings it back has kopf list it, and us again
+                    logger.warning("not served", kind=scope.kind.plural)
                 except KubeError:
                     self._relisted |= due
                     self._asked.set()

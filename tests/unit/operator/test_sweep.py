@@ -9,7 +9,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from driftstack_common.kube.client import POD
-from driftstack_common.kube.errors import Unreachable
+from driftstack_common.kube.errors import KindGone, Unreachable
 from driftstack_operator.health import Health
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.probes import Probes
@@ -82,6 +82,17 @@ async def test_repair_that_fails_stays_due(rig: Rig) -> None:
     rig.operator.sweep.repair("pods")
     with pytest.raises(Unreachable):
         await rig.operator.sweep.repair_relisted()
+    await rig.operator.sweep.repair_relisted()
+    assert len(rig.operator.store.pods.group(UID)) == 0
+
+
+async def test_kind_that_is_gone_holds_no_other_repair_up(rig: Rig) -> None:
+    await rig.ready()
+    rig.kube.watchers = []
+    rig.kube.vanish(POD, "driftstack-browsers", f"browser-{UID}")
+    rig.kube.fail("list", "archetypes", KindGone("404 page not found", status=404))
+    for kind in ("archetypes", "pods"):
+        rig.operator.sweep.repair(kind)
     await rig.operator.sweep.repair_relisted()
     assert len(rig.operator.store.pods.group(UID)) == 0
 
