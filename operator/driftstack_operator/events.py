@@ -14,7 +14,14 @@ import msgspec
 from driftstack_common.kinds import Phase, Record, Session
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import EVENT, Body, KubeClient
-from driftstack_common.kube.errors import AlreadyExists, Forbidden, Invalid, NamespaceTerminating, NotFound
+from driftstack_common.kube.errors import (
+    AlreadyExists,
+    Forbidden,
+    Invalid,
+    NamespaceTerminating,
+    NotFound,
+    QuotaExceeded,
+)
 from driftstack_common.logging import get_logger
 from driftstack_common.names import API_VERSION
 from driftstack_common.times import format_time, now
@@ -65,14 +72,15 @@ class Recorder:
         """Post an Event that may be posted already.
 
         Raises:
-            KubeError: it could not be posted now; try again. One that the API server will never take (its
-                namespace goes, or a right is missing) is counted and logged instead: no session waits for it.
+            KubeError: it could not be posted now; try again. One that the API server will not take (its namespace
+                goes, a right is missing, a quota on Events is used up) is counted and logged instead: no session
+                waits for it.
         """
         try:
             await self._kube.create(EVENT, event.namespace, build_event(event))
         except AlreadyExists:
             return
-        except (NamespaceTerminating, NotFound, Forbidden, Invalid) as error:
+        except (NamespaceTerminating, NotFound, Forbidden, Invalid, QuotaExceeded) as error:
             self._metrics.events_dropped.inc()
             logger.warning("event refused", session=event.session, reason=event.reason, error=error.message)
 

@@ -12,6 +12,7 @@ from driftstack_common.kube.errors import (
     KubeError,
     NamespaceTerminating,
     NotFound,
+    QuotaExceeded,
     Unreachable,
 )
 from driftstack_operator.events import Event, Recorder, build_event, ready_event
@@ -85,7 +86,13 @@ async def test_what_may_pass_is_the_callers_to_repeat(error: KubeError) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [NamespaceTerminating("goes"), NotFound("no namespace"), Forbidden("no right"), Invalid("a policy")],
+    [
+        NamespaceTerminating("goes"),
+        NotFound("no namespace"),
+        Forbidden("no right"),
+        Invalid("a policy"),
+        QuotaExceeded("exceeded quota: few-events"),
+    ],
 )
 async def test_what_is_refused_for_good_is_counted_and_holds_nobody(error: KubeError) -> None:
     kube, metrics = FakeKube(), Metrics()
