@@ -64,6 +64,7 @@ class Elector:
         self._until = -math.inf
         self._slowness = 0.0
         self._changed = asyncio.Event()
+        self._asked_for_it = False
 
     # -- for those who want to write
 
@@ -83,7 +84,7 @@ class Elector:
     # -- for the one who runs it
 
     async def acquire(self) -> None:
-        """Return once the lease is ours; cancel it to give up."""
+        """Return once the lease is ours; cancel it to give up, and call `withdraw` then."""
         watching = asyncio.create_task(self._watch(), name="lease-watch")
         try:
             while (wait := await self.attempt()) is not None:
@@ -125,9 +126,14 @@ class Elector:
         self._until = -math.inf
         return problem
 
+    async def withdraw(self) -> None:
+        """Give back what was asked for lately and may be ours, though no answer came; costs nothing otherwise."""
+        if self._asked_for_it:
+            await self.release()
+
     async def release(self) -> None:
         """Give the lease back, so that another need not wait; from now on nothing is written."""
-        self._until = -math.inf
+        self._until, self._asked_for_it = -math.inf, False
         try:
             async with asyncio.timeout(RELEASE_SECONDS):
                 if await self._is_others():  # a renewal that was cut off may have arrived: look at what there is
@@ -147,12 +153,14 @@ class Elector:
     async def _attempt(self, begun: float, length: int) -> float | None:
         if self._lease is None and not await self._look():
             spec = taken(self.identity, length, 0)
+            self._asked_for_it = True
             await self._create(begun, length, spec)
             logger.info("leading", identity=self.identity, why="there was no lease")
             return None
         if (wait := self._wait()) > 0:
             return wait
         before = self._lease or _NOBODYS
+        self._asked_for_it = True
         try:
             await self._take(begun, length, taken(self.identity, length, before.transitions + 1))
         except NotFound:  # deleted since; its time is over

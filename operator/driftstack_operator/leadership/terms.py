@@ -55,6 +55,7 @@ class Terms:
         """
         while await _done_before(stop, self._elector.acquire()):
             await self._term(stop)
+        await self._elector.withdraw()  # told to stop in the moment of taking it
 
     async def _term(self, stop: asyncio.Event) -> None:
         self._office.begin()

@@ -118,3 +118,21 @@ def test_a_standby_that_is_told_to_stop_leaves_the_lease_alone() -> None:
         holding.cancel()
 
     run(play())
+
+
+def test_a_standby_that_is_told_to_stop_as_it_takes_the_lease_gives_it_back() -> None:
+    """The lease is its own, and the answer that says so on its way."""
+
+    async def play() -> None:
+        server, stop = Server(lambda: 0.05), asyncio.Event()
+        server.store({"leaseDurationSeconds": 1})  # released
+        desk = Desk(candidate(server, "first"))
+        task = asyncio.create_task(Terms(desk.elector, desk).run(stop))
+        await asyncio.sleep(0.17)  # it has read the lease, and written it
+        stop.set()
+        await task
+        assert desk.said == []
+        assert not desk.elector.leads
+        assert server.writes == ["", "first", ""]
+
+    run(play())
