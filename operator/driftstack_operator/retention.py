@@ -13,7 +13,7 @@ import msgspec
 from driftstack_common.kinds import CreateRequest, Record
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import KubeClient
-from driftstack_common.kube.errors import KubeError, NotFound
+from driftstack_common.kube.errors import Conflict, KubeError, NotFound
 from driftstack_common.logging import get_logger
 from driftstack_common.times import now, parse_time
 from driftstack_operator.metrics import Metrics
@@ -32,6 +32,7 @@ class Kept(msgspec.Struct, frozen=True):
     namespace: str
     name: str
     created_at: datetime
+    uid: str = ""
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -98,7 +99,9 @@ class Retention:
             listing = await self._kube.list_metadata(kind, **query)
             for item in listing.get("items") or []:
                 meta = item["metadata"]
-                found.append(Kept(meta["namespace"], meta["name"], parse_time(meta["creationTimestamp"])))
+                found.append(
+                    Kept(meta["namespace"], meta["name"], parse_time(meta["creationTimestamp"]), meta["uid"])
+                )
             onward = listing["metadata"].get("continue")
             if not onward:
                 return found
@@ -112,8 +115,8 @@ class Retention:
         async def delete(item: Kept) -> None:
             async with slots:
                 try:
-                    await self._kube.delete(kind, item.namespace, item.name)
-                except NotFound:
+                    await self._kube.delete(kind, item.namespace, item.name, uid=item.uid)
+                except (NotFound, Conflict):  # Conflict: an idempotency key that has been used anew since
                     return
                 except KubeError as error:  # the next round finds it again; the others can go now
                     logger.warning("not removed", kind=kind.plural, object=item.name, error=str(error))

@@ -89,6 +89,24 @@ async def test_what_can_not_be_removed_stops_nothing() -> None:
     assert kube.all(Record.KIND) == []
 
 
+async def test_key_that_is_used_anew_meanwhile_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    kube = FakeKube()
+    meta = {"name": "idem-1", "namespace": "acct-acme", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    kube.put(CreateRequest.KIND, {"metadata": meta, "spec": {}})
+    listing = kube.list_metadata
+
+    async def answer(*args: Any, **query: Any) -> Any:
+        listed = await listing(*args, **query)
+        if args[0] is CreateRequest.KIND:
+            kube.vanish(CreateRequest.KIND, "acct-acme", "idem-1")
+            kube.put(CreateRequest.KIND, {"metadata": {"name": "idem-1", "namespace": "acct-acme"}, "spec": {}})
+        return listed
+
+    monkeypatch.setattr(kube, "list_metadata", answer)
+    await Retention(kube, load_settings(), Metrics()).remove()
+    assert len(kube.all(CreateRequest.KIND)) == 1
+
+
 async def test_clock_of_the_operator_a_week_ahead_removes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The API server stamps the records, and by its clock they are judged."""
     kube, metrics = FakeKube(), Metrics()
