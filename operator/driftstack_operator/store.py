@@ -93,6 +93,8 @@ class Shelf(Generic[T]):
         gone = [value for uid in lost if (value := self.remove(uid)) is not None]
         changed = [value for item in items if self._is_news(item) and (value := self.apply(item)) is not None]
         self._forget_removed()
+        # What came after the removal of its object, whose DELETED a new list may have swallowed.
+        self.delivered = {uid: version for uid, version in self.delivered.items() if uid in self._entries}
         return changed, gone
 
     def get(self, namespace: str, name: str) -> T | None:

@@ -79,6 +79,15 @@ def test_only_the_watch_counts_as_delivered() -> None:
     assert things.delivered == {"u": 3}
 
 
+def test_late_event_of_what_is_gone_is_kept_no_longer_than_to_the_next_list() -> None:
+    things = shelf()
+    things.apply(thing(3), watched=True)
+    things.remove("u")
+    things.apply(thing(4), watched=True)
+    things.replace(listing(9, thing(8, uid="other")))
+    assert things.delivered == {}
+
+
 def test_unreadable_object_is_left_out() -> None:
     store = Store()
     assert store.sessions.apply(thing(1, spec={"label": 5, "metadata": "no object"})) is None
