@@ -47,6 +47,7 @@ class Stream:
         self.interruptions = 0
         self._tried = self._proven = time.monotonic()
         self._failing = False
+        self._open = False
 
     @property
     def age(self) -> float:
@@ -60,11 +61,18 @@ class Stream:
 
     def tried(self) -> float:
         """A request is being made; return the time (monotonic)."""
+        if self._open:  # kopf asks for another one, so its connection was lost
+            self.failed("it broke off")
         self._tried = time.monotonic()
         return self._tried
 
+    def begun(self) -> None:
+        """A stream is open."""
+        self._open = True
+
     def ended(self, asked_for: float) -> None:
         """A stream ended that was to end then (monotonic): nothing is missing up to that time if it was reached."""
+        self._open = False
         if time.monotonic() < asked_for - SLACK:  # cut short; what comes next will tell
             return
         self._proven = asked_for
@@ -73,7 +81,8 @@ class Stream:
             logger.info("the watch works again", kind=self.kind)
 
     def failed(self, error: str) -> None:
-        """A request failed or a stream was cut; said once until it works again."""
+        """A request failed, or a stream broke off or was cut; said once until it works again."""
+        self._open = False
         self.interruptions += 1
         if not self._failing:
             self._failing = True
@@ -151,6 +160,7 @@ class Streams:
         return response
 
     def _accompany(self, stream: Stream, response: aiohttp.ClientResponse, begun: float) -> None:
+        stream.begun()
         cut = asyncio.get_running_loop().call_later(self._watch_seconds + GRACE, self._cut, stream, response)
         response.content.on_eof(_then(cut.cancel, partial(stream.ended, begun + self._watch_seconds)))
 

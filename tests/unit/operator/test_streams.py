@@ -141,6 +141,16 @@ async def test_failed_request_is_an_interruption_and_goes_on_to_kopf(seen: Strea
     assert seen.age("pods") == 1
 
 
+async def test_stream_whose_connection_is_lost_is_an_interruption(seen: Streams, clock: Clock) -> None:
+    """Kopf alone is told; it asks again."""
+    await ask(seen, f"{BASE}/pods?watch=true", Response())
+    clock.now += 1
+    (await ask(seen, f"{BASE}/pods?watch=true", Response())).end()
+    clock.now += 1
+    await ask(seen, f"{BASE}/pods?watch=true", Response())
+    assert (seen.interruptions("pods"), seen.age("pods")) == (1, 3)
+
+
 async def test_refused_watch_is_no_proof(seen: Streams) -> None:
     response = await ask(seen, f"{BASE}/pods?watch=true", Response(429))
     response.end()
