@@ -27,6 +27,7 @@ POPUPS: Final = 8
 """Windows that pages have open at a time; more are closed before they load: each may be a process."""
 _ATTACHED: Final = "Target.attachedToTarget"
 _RESUME: Final[Command] = ("Runtime.runIfWaitingForDebugger", {})
+_WINDOW_SECONDS: Final = 1.0
 _ADOPT_SECONDS: Final = 3.0
 """How long a window may take to be adopted, and so the next step to begin."""
 
@@ -240,15 +241,33 @@ class Pages:
         self._notices.add("popup", "front" if front else "background", url=window.url)
         self._coming += 1
         try:
-            async with asyncio.timeout(_ADOPT_SECONDS):
-                page = await Page.watch(target, self._notices, (*self._commands(), _RESUME))
+            page = await self._take_in(target, window.url)
         except (CdpFailure, TimeoutError) as error:
             logs.info("window not adopted", error=type(error).__name__)
-            await self._refuse(target)
             return
         finally:
             self._coming -= 1
         self._bring(page, self._stack if front else self._beside)
+
+    async def _take_in(self, target: Target, url: str) -> Page:
+        """Return the page of a window, or one of our own with its URL.
+
+        A window that changes its process at the very start, as that of a link without opener does, may answer no
+        command ever after (Chromium 156, about one in seven).
+        """
+        try:
+            async with asyncio.timeout(_WINDOW_SECONDS):
+                return await Page.watch(target, self._notices, (*self._commands(), _RESUME))
+        except (CdpFailure, TimeoutError):
+            closing = asyncio.create_task(self._refuse(target))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            if not url.startswith(("http://", "https://")):
+                raise
+        async with asyncio.timeout(_ADOPT_SECONDS - _WINDOW_SECONDS):
+            page = await self._open()
+            await page.target.send("Page.navigate", {"url": url})
+        return page
 
     @property
     def _full(self) -> bool:
