@@ -7,6 +7,8 @@ second one.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Final, Literal
 
 import msgspec
@@ -18,6 +20,7 @@ from driftstack_common.kube.errors import (
     AlreadyExists,
     Forbidden,
     Invalid,
+    KubeError,
     NamespaceTerminating,
     NotFound,
     QuotaExceeded,
@@ -29,6 +32,8 @@ from driftstack_operator.metrics import Metrics
 
 READY: Final = "Ready"
 COMPONENT: Final = "driftstack-operator"
+PATIENCE: Final = 10.0
+"""Seconds for which an Event is tried again that the API server's RBAC refuses, per namespace."""
 LONGEST_MESSAGE: Final = 1024
 """Characters of an Event's message that the API server takes."""
 
@@ -64,25 +69,40 @@ class Recorder:
         metrics: counts what will never be posted.
     """
 
-    def __init__(self, kube: KubeClient, metrics: Metrics) -> None:
+    def __init__(self, kube: KubeClient, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube = kube
         self._metrics = metrics
+        self._clock = clock
+        self._forbidden_since: dict[str, float] = {}
 
     async def post(self, event: Event) -> None:
         """Post an Event that may be posted already.
 
         Raises:
             KubeError: it could not be posted now; try again. One that the API server will not take (its namespace
-                goes, a right is missing, a quota on Events is used up) is counted and logged instead: no session
-                waits for it.
+                goes, a right is missing for longer than PATIENCE, a quota on Events is used up) is counted and
+                logged instead: no session waits for it.
         """
         try:
             await self._kube.create(EVENT, event.namespace, build_event(event))
         except AlreadyExists:
-            return
-        except (NamespaceTerminating, NotFound, Forbidden, Invalid, QuotaExceeded) as error:
-            self._metrics.events_dropped.inc()
-            logger.warning("event refused", session=event.session, reason=event.reason, error=error.message)
+            pass
+        except (NamespaceTerminating, NotFound, Invalid, QuotaExceeded) as error:
+            self._drop(event, error)
+        except Forbidden as error:
+            if self._waits(event.namespace):
+                raise
+            return self._drop(event, error)
+        self._forbidden_since.pop(event.namespace, None)
+
+    def _waits(self, namespace: str) -> bool:
+        """Whether a refusal may pass: an API server that starts refuses everybody for a moment."""
+        since = self._forbidden_since.setdefault(namespace, self._clock())
+        return self._clock() - since < PATIENCE
+
+    def _drop(self, event: Event, error: KubeError) -> None:
+        self._metrics.events_dropped.inc()
+        logger.warning("event refused", session=event.session, reason=event.reason, error=error.message)
 
 
 def ready_event(session: Session) -> Event:

@@ -36,6 +36,7 @@ VERBS: Final = {
     "_list": {"list"},
     "_fetch": {"get"},
     "_delete": {"delete"},
+    "_drop_finalizer": {"patch"},
     "Scope": {"list"},
 }
 """Verbs that a call by this name needs: methods of KubeClient, and the components' own functions around them."""

@@ -25,6 +25,7 @@ from driftstack_common.logging import get_logger
 from driftstack_common.names import DEFAULT_ARCHETYPE, FINALIZER
 from driftstack_common.times import now
 from driftstack_operator.events import Recorder, end_event
+from driftstack_operator.finalizers import dropping
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.reasons import End
@@ -168,16 +169,8 @@ class Ending:
         if FINALIZER not in meta.finalizers:
             return not meta.finalizers
         try:
-            await self._kube.json_patch(Session.KIND, meta.namespace, meta.name, _without_finalizer(session))
+            patch = dropping(FINALIZER, uid=meta.uid, finalizers=meta.finalizers)
+            await self._kube.json_patch(Session.KIND, meta.namespace, meta.name, patch)
         except NotFound:
             return True
         return len(meta.finalizers) == 1
-
-
-def _without_finalizer(session: Session) -> list[Body]:
-    at = f"/metadata/finalizers/{session.metadata.finalizers.index(FINALIZER)}"
-    return [
-        {"op": "test", "path": "/metadata/uid", "value": session.uid},
-        {"op": "test", "path": at, "value": FINALIZER},
-        {"op": "remove", "path": at},
-    ]

@@ -35,8 +35,8 @@ from driftstack_operator.sessions.tracks import Track, Tracks
 from driftstack_operator.settings import Settings
 from driftstack_operator.store import Store
 
-MOST_REFUSALS: Final = 5
-"""Tries to call a session ready, of those that the API server refused for good: 1.5 s with the queue's pauses."""
+MOST_REFUSALS: Final = 9
+"""Refused tries to call a session ready: 13 s with the queue's pauses, as an API server that starts refuses all."""
 
 logger = get_logger(__name__)
 

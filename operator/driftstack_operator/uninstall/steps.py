@@ -30,6 +30,7 @@ from driftstack_common.names import (
 )
 from driftstack_common.times import now
 from driftstack_operator.accounts import conditions
+from driftstack_operator.finalizers import dropping
 from driftstack_operator.uninstall.settings import Settings
 
 LOOK_AGAIN: Final = 0.5
@@ -39,6 +40,7 @@ STOP_SECONDS: Final = 30.0
 """Time for a component's pods to go."""
 GRACE_SECONDS: Final = 10.0
 """Time for browser pods to go before they are removed by force."""
+TRIES: Final = 3
 OPERATOR: Final = "driftstack-operator"
 FACADE: Final = "driftstack-facade"
 
@@ -166,18 +168,25 @@ class Uninstall:
         for meta in waiting:
             logger.warning("session removed without a record", session=meta["uid"], namespace=meta["namespace"])
             await self._delete_session(meta)
-            await self._drop_finalizer(meta)
+            await self._drop_finalizer(Session, meta, FINALIZER)
         return len(waiting)
 
-    async def _drop_finalizer(self, meta: Body) -> None:
-        at = f"/metadata/finalizers/{meta['finalizers'].index(FINALIZER)}"
-        patch = [{"op": "test", "path": at, "value": FINALIZER}, {"op": "remove", "path": at}]
-        try:
-            await self._kube.json_patch(Session.KIND, meta["namespace"], meta["name"], patch)
-        except NotFound:
+    async def _drop_finalizer(self, kind: type[Account] | type[Session], meta: Body, finalizer: str) -> None:
+        """Drop it, also from an object that somebody changes meanwhile."""
+        for _ in range(TRIES):
+            if finalizer not in meta.get("finalizers", []):
+                return
+            patch = dropping(finalizer, uid=meta["uid"], finalizers=meta["finalizers"])
+            try:
+                await self._kube.json_patch(kind.KIND, meta.get("namespace"), meta["name"], patch)
+            except NotFound:
+                return
+            except Invalid:
+                listed = [item["metadata"] for item in await self._list(kind)]
+                meta = next((found for found in listed if found["uid"] == meta["uid"]), {})
+                continue
             return
-        except Invalid as error:  # the operator was not so dead after all
-            logger.warning("finalizer not dropped", session=meta["uid"], error=str(error))
+        logger.warning("finalizer not dropped", kind=kind.KIND.plural, object=meta["name"])
 
     async def _force_pods(self) -> None:
         """Remove the browser pods, those on nodes that don't answer too."""
@@ -210,12 +219,7 @@ class Uninstall:
         """Drop an account's finalizer; the namespace of one that was being deleted goes with it."""
         if "deletionTimestamp" in meta:
             await self._delete_namespace(meta["name"])
-        rest = [finalizer for finalizer in meta.get("finalizers", []) if finalizer != ACCOUNT_FINALIZER]
-        try:
-            body = {"metadata": {"uid": meta["uid"], "finalizers": rest}}
-            await self._kube.merge_patch(Account.KIND, None, meta["name"], body)
-        except (NotFound, Conflict):  # it is gone already
-            return
+        await self._drop_finalizer(Account, meta, ACCOUNT_FINALIZER)
 
     async def _delete_namespace(self, account: str) -> None:
         try:

@@ -14,6 +14,10 @@ from pathlib import Path
 from driftstack_cluster.layout import Layout
 from driftstack_cluster.processes import Supervisor
 
+BROWSER = b"--user-data-dir"
+"""In the command line of Chromium's first process."""
+AGENT = b"driftstack_agent"
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -90,14 +94,22 @@ class Machine:
         os.kill(self.pids(pod_uid)[0], number)
 
     @staticmethod
-    def pids(pod_uid: str) -> list[int]:
-        """Return the host's ids of a pod's processes, oldest first; the pause container is left out."""
-        found = [
-            (int(path.name), (path / "cmdline").read_bytes())
-            for path in Path("/proc").iterdir()
-            if path.name.isdigit() and _belongs(path, pod_uid)
-        ]
-        return [pid for pid, command in sorted(found) if not command.startswith(b"/pause")]
+    def pids(pod_uid: str, word: bytes = b"") -> list[int]:
+        """Return the host's ids of a pod's processes, oldest first, without the pause container's.
+
+        Args:
+            word: only those whose command line has it, e.g. BROWSER.
+        """
+        mine = [path for path in Path("/proc").iterdir() if path.name.isdigit() and _belongs(path, pod_uid)]
+        found = sorted((int(path.name), _command(path)) for path in mine)
+        return [pid for pid, command in found if command and not command.startswith(b"/pause") and word in command]
+
+
+def _command(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:  # it has just ended
+        return b""
 
 
 def _belongs(process: Path, pod_uid: str) -> bool:

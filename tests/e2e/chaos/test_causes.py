@@ -5,22 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import time
-from pathlib import Path
 
 import httpx2
 import pykube
 import pytest
 
 from tests.e2e.chaos.causes import Scene, bind, cordoned, evict, pod_of, pool
-from tests.e2e.chaos.machine import Machine
+from tests.e2e.chaos.machine import AGENT, BROWSER, Machine
 from tests.e2e.chaos.report import Report
 from tests.e2e.conftest import Installation, Tenant
 from tests.e2e.objects import BROWSERS, eventually
 
 SITE = "http://demo.driftstack.test"
 RENDERER = b"--type=renderer"
-BROWSER = b"--user-data-dir"
-AGENT = b"driftstack_agent"
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -28,18 +25,6 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture
 def scene(installation: Installation, kube: pykube.HTTPClient, account: Tenant, report: Report) -> Scene:
     return Scene(installation, kube, account, report)
-
-
-def processes(machine: Machine, pod: pykube.Pod, word: bytes) -> list[int]:
-    """Return the host's ids of a pod's processes whose command line has the word."""
-    return [pid for pid in machine.pids(pod.metadata["uid"]) if word in _command(pid)]
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:  # it has just ended
-        return b""
 
 
 def test_what_ends_a_running_session(
@@ -53,11 +38,11 @@ def test_what_ends_a_running_session(
         assert step.status_code == 200, step.text
 
     scene.expect("Chromium killed", uids["browser"], "BrowserCrashed", ran=True)
-    os.kill(processes(machine, pods["browser"], BROWSER)[0], signal.SIGKILL)
+    os.kill(machine.pids(pods["browser"].metadata["uid"], BROWSER)[0], signal.SIGKILL)
     scene.expect("agent killed", uids["agent"], "PodFailed", ran=True)
-    os.kill(processes(machine, pods["agent"], AGENT)[0], signal.SIGKILL)
+    os.kill(machine.pids(pods["agent"].metadata["uid"], AGENT)[0], signal.SIGKILL)
     scene.expect("agent sent SIGTERM", uids["terminated"], "Terminated", ran=True)
-    os.kill(processes(machine, pods["terminated"], AGENT)[0], signal.SIGTERM)
+    os.kill(machine.pids(pods["terminated"].metadata["uid"], AGENT)[0], signal.SIGTERM)
     scene.expect("pod deleted by a person", uids["deleted"], "PodDeleted", ran=True)
     pods["deleted"].delete()
     scene.expect("pod deleted by force", uids["forced"], "PodDeleted")
@@ -111,7 +96,7 @@ def _start_frozen(kube: pykube.HTTPClient, machine: Machine, scene: Scene) -> st
     uid = scene.start("frozen")
     pod = pod_of(kube, uid)
     deadline = time.monotonic() + 20
-    while not (agents := processes(machine, pod, AGENT)):
+    while not (agents := machine.pids(pod.metadata["uid"], AGENT)):
         assert time.monotonic() < deadline, "no agent within 20 s"
     os.kill(agents[0], signal.SIGSTOP)
     return uid
@@ -132,7 +117,7 @@ def test_a_killed_renderer_costs_a_step_and_no_session(
     path = f"/v1/sessions/ses_{uid}"
     assert account.api.post(f"{path}/navigate", json={"url": f"{SITE}/"}).status_code == 200
     began = time.monotonic()
-    for pid in processes(machine, pod_of(kube, uid), RENDERER):
+    for pid in machine.pids(pod_of(kube, uid).metadata["uid"], RENDERER):
         os.kill(pid, signal.SIGKILL)
     eventually(lambda: _loads(account.api, path), 10, "the session's page is replaced")
     report.add("renderer killed", time.monotonic() - began)

@@ -19,9 +19,9 @@ import pytest
 
 from tests.e2e.chaos.failpoints import Points
 from tests.e2e.chaos.load import Load
+from tests.e2e.chaos.machine import BROWSER
 from tests.e2e.chaos.report import Report
-from tests.e2e.chaos.test_causes import BROWSER, processes
-from tests.e2e.chaos.victims import Victim, leader
+from tests.e2e.chaos.victims import Victim
 from tests.e2e.conftest import Installation, Tenant
 from tests.e2e.objects import BROWSERS, BrowserSession, SessionRecord, browser_pod, eventually, record_of
 
@@ -102,7 +102,7 @@ def test_operator(
 ) -> None:
     crash = point.endswith("delete-browsersessions")
     early = point.removeprefix("before-").removeprefix("after-") in OPERATOR_WRITES[:3]
-    victim = Victim(failpoints, leader(failpoints))
+    victim = Victim(failpoints, failpoints.leader())
     if early:
         victim.arm(point)
     session = ask(account, "POST", "/v1/sessions", {"Idempotency-Key": uuid4().hex, "Prefer": "wait=30"})
@@ -116,7 +116,7 @@ def test_operator(
     if crash:
         pod = browser_pod(kube, uid)
         assert pod is not None
-        os.kill(processes(failpoints.machine, pod, BROWSER)[0], signal.SIGKILL)
+        os.kill(failpoints.machine.pids(pod.metadata["uid"], BROWSER)[0], signal.SIGKILL)
     else:
         ask(account, "DELETE", f"/v1/sessions/{session['id']}")
     record = record_of(kube, account.namespace, uid)
@@ -215,5 +215,6 @@ def sound(others: Load | None, kube: pykube.HTTPClient) -> None:
         return
     others.__exit__()
     assert others.wrong == []
+    assert others.ended, "nobody else's session went on meanwhile"
     for session in others.ended:
         record_of(kube, others.account.namespace, session.removeprefix("ses_"))

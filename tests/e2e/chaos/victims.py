@@ -9,18 +9,7 @@ from pathlib import Path
 import pykube
 
 from tests.e2e.chaos.failpoints import Points
-from tests.e2e.chaos.leader import holder, leads
 from tests.e2e.objects import SYSTEM, eventually
-
-
-def leader(points: Points) -> pykube.Pod:
-    """Return the operator that leads."""
-
-    def look() -> pykube.Pod | None:
-        identity = holder(points.kube)
-        return next((pod for pod in points.pods("operator") if leads(pod, identity)), None)
-
-    return eventually(look, 20, "an operator leads")
 
 
 class Victim:

@@ -38,7 +38,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> ServerClock:
 async def client() -> AsyncIterator[KubeClient]:
     async def handle(request: web.Request) -> web.Response:
         status, text = ANSWERS[request.path.rsplit("/", 1)[1]]
-        headers = {"Date": LONG_AGO}
+        headers = {"Date": LONG_AGO} | ({} if status == 502 else {"Audit-Id": "1"})
         return web.Response(text=text, status=status, content_type="application/json", headers=headers)
 
     application = web.Application()
@@ -87,3 +87,9 @@ async def test_session_for_a_library_has_the_credentials_of_the_moment(client: K
             async with session.get(f"{client.host}/nothing"):
                 pass
     assert seen == ["Bearer one", "Bearer two"]
+
+
+async def test_a_proxys_answer_tells_no_time(client: KubeClient, clock: ServerClock) -> None:
+    with pytest.raises(KubeError):
+        await client.get(POD, "somewhere", "text")
+    assert abs((clock.now - datetime.now(UTC)).total_seconds()) < 5

@@ -13,9 +13,13 @@ class FreshPage:
     """A page that answers."""
 
     def __init__(self, name: str = "fresh") -> None:
-        self.target = cast("Target", SimpleNamespace(id=name))
+        self.sent: list[tuple[str, object]] = []
+        self.target = cast("Target", SimpleNamespace(id=name, send=self._send))
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.closed = False
+
+    async def _send(self, method: str, params: object = None) -> None:
+        self.sent.append((method, params))
 
     async def responsive(self) -> bool:
         """Whether it answers."""

@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from driftstack_agent import pages
 from driftstack_agent.browser import Browser
 from driftstack_agent.notices import Notices
 from driftstack_agent.page import Page
@@ -97,3 +98,31 @@ async def test_pages_are_left_alone_when_the_browser_is_gone(rig: Rig) -> None:
     page.lost.set_result("Chromium closed the connection")
     await passes()
     assert (rig.opened, rig.broken) == ([], [])
+
+
+@pytest.fixture
+async def mute(monkeypatch: pytest.MonkeyPatch) -> FreshPage:
+    """A window that answers no command."""
+
+    async def watch(*_: object) -> Page:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(Page, "watch", watch)
+    monkeypatch.setattr(pages, "_WINDOW_SECONDS", 0.01)
+    return FreshPage("window")
+
+
+async def test_a_window_that_answers_nothing_is_opened_again(rig: Rig, mute: FreshPage) -> None:
+    page = await rig.pages._take_in(mute.target, "https://a.test/popped")
+    assert rig.opened == [page]
+    assert cast("FreshPage", page).sent == [("Page.navigate", {"url": "https://a.test/popped"})]
+    await passes()
+    assert rig.browser.closed == ["window"]
+
+
+@pytest.mark.parametrize("url", ["", "about:blank", "file:///proc/self/environ", "javascript:1"])
+async def test_only_a_url_of_the_web_is_opened_again(rig: Rig, mute: FreshPage, url: str) -> None:
+    with pytest.raises(TimeoutError):
+        await rig.pages._take_in(mute.target, url)
+    assert rig.opened == []

@@ -15,7 +15,7 @@ from driftstack_common.kube.errors import (
     QuotaExceeded,
     Unreachable,
 )
-from driftstack_operator.events import Event, Recorder, build_event, ready_event
+from driftstack_operator.events import PATIENCE, Event, Recorder, build_event, ready_event
 from driftstack_operator.metrics import Metrics
 from tests.unit.operator.builders import NAMESPACE, UID, Body, ended, session
 from tests.unit.operator.fakes import FakeKube
@@ -89,7 +89,6 @@ async def test_what_may_pass_is_the_callers_to_repeat(error: KubeError) -> None:
     [
         NamespaceTerminating("goes"),
         NotFound("no namespace"),
-        Forbidden("no right"),
         Invalid("a policy"),
         QuotaExceeded("exceeded quota: few-events"),
     ],
@@ -99,6 +98,30 @@ async def test_what_is_refused_for_good_is_counted_and_holds_nobody(error: KubeE
     kube.fail("create", EVENT.plural, error)
     await Recorder(kube, metrics).post(ABOUT)
     assert dropped(metrics) == 1
+
+
+async def test_a_right_that_is_missing_is_waited_for_but_not_for_ever() -> None:
+    kube, metrics, now = FakeKube(), Metrics(), [0.0]
+    recorder = Recorder(kube, metrics, clock=lambda: now[0])
+
+    async def refused() -> bool:
+        kube.fail("create", EVENT.plural, Forbidden("RBAC has not been read yet"))
+        try:
+            await recorder.post(ABOUT)
+        except Forbidden:
+            return True
+        return False
+
+    assert await refused()
+    now[0] += PATIENCE / 2
+    await recorder.post(ABOUT)  # taken: the next refusal is a new one
+    now[0] += PATIENCE / 2 + 1
+    assert await refused()
+    assert dropped(metrics) == 0
+    now[0] += PATIENCE
+    assert not await refused()
+    assert not await refused(), "a right that stays missing holds no other session up"
+    assert dropped(metrics) == 2
 
 
 def test_messages_are_bounded() -> None:

@@ -151,5 +151,5 @@ async def test_operator_that_was_not_dead_after_all_is_no_obstacle() -> None:
     removal = Removal(rig, works=False)
     rig.kube.fail("patch", Session.KIND.plural, Invalid("test failed", status=422))
     assert await removal.hook.run() == 1
-    assert rig.kube.all(POD) == []
+    assert rig.kube.all(POD) == rig.kube.all(Session.KIND) == []
     assert account(rig)["finalizers"] == []
