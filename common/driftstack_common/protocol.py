@@ -12,6 +12,7 @@ and no `Origin`. People read `docs/reference/agent-protocol.md`; all parts decod
     POST /sessions/{uid}/wait     Wait     -> Waited
     POST /sessions/{uid}/extract  Extract  -> Extracted
     POST /sessions/{uid}/state    State    -> PageState
+    GET  /sessions/{uid}/cdp                  WebSocket of DevTools messages, see `protocol_devtools`
 
 Any other answer is a Problem. The messages of interact, wait, extract and state are in `protocol_steps`.
 """
@@ -178,6 +179,7 @@ class ProblemCode(StrEnum):
     NOT_FOUND = "not-found"
     HOLDER_CONFLICT = "holder-conflict"
     STEP_RUNNING = "step-running"
+    TOO_MANY_CLIENTS = "too-many-clients"
     ENDED = "ended"
     TOO_LARGE = "too-large"
     PAGE_FAILED = "page-failed"
@@ -194,6 +196,7 @@ STATUS: Final[dict[ProblemCode, int]] = {
     ProblemCode.STEP_RUNNING: 409,
     ProblemCode.ENDED: 410,
     ProblemCode.TOO_LARGE: 413,
+    ProblemCode.TOO_MANY_CLIENTS: 429,
     ProblemCode.PAGE_FAILED: 502,
     ProblemCode.BROWSER_FAILED: 502,
     ProblemCode.STARTING: 503,
@@ -206,7 +209,7 @@ class Problem(Answer, frozen=True, kw_only=True):
 
     `invalid`: {path}, where it is a field of a step; `holder-conflict`: {holder}; `step-running`: {step};
     `ended`: {reason}; `page-failed`: {error}, Chromium's text; `too-large`: {limit_bytes, size_bytes};
-    `timeout`: {timeout_ms}.
+    `timeout`: {timeout_ms}; `too-many-clients`: {limit}.
     """
 
     code: ProblemCode
