@@ -15,6 +15,7 @@ from driftstack_agent.addresses import own_addresses
 from driftstack_agent.browser import Browser
 from driftstack_agent.capture import Captured, capture
 from driftstack_agent.deadline import Deadline
+from driftstack_agent.devtools import DevTools
 from driftstack_agent.errors import CdpFailure, CommandTimeout, StartError, StepError
 from driftstack_agent.extraction import extract
 from driftstack_agent.interact import interact
@@ -82,6 +83,8 @@ class Agent:
         self._ready: asyncio.Future[None] = loop.create_future()
         self._notices = Notices()
         self._pages = Pages(browser, self._notices, self._goes_on_without, self._pages_broken)
+        self._devtools = DevTools(browser, self.ended, self._touched, self._pages.restore)
+        self._notices.attended = self._devtools.attends
         self._sandbox: Sandbox | None = None
         self._holder: str | None = None
         self._person: Person | None = None
@@ -226,6 +229,20 @@ class Agent:
         idle = clocks.idle_seconds(asyncio.get_running_loop().time())
         return Activity(session=session, step=self._step, idle_seconds=round(idle, 3))
 
+    def devtools(self, session: str) -> DevTools:
+        """Return the session's DevTools clients, to serve one more.
+
+        Raises:
+            StepError: not-found, holder-conflict, ended, browser-failed or too-many-clients.
+        """
+        self._held_by(session)
+        self._devtools.refuse_if_full()
+        return self._devtools
+
+    def _touched(self) -> None:
+        if self._clocks is not None:
+            self._clocks.touched(asyncio.get_running_loop().time())
+
     # Steps. Each raises StepError: not-found, holder-conflict, step-running, ended, page-failed, browser-failed,
     # timeout, and what its own work says.
 
@@ -302,6 +319,7 @@ class Agent:
         self._step = name
         clocks.step_started()
         self._notices.stepping = True
+        self._pages.answer_dialogs()
         task = asyncio.ensure_future(work(Deadline(timeout_ms)))
         try:
             await _first(task, self.ended)

@@ -63,6 +63,23 @@ class Target:
         return self._connection.subscribe(methods, self._session)
 
 
+class _CommandPipe(asyncio.Protocol):
+    """Tells whether Chromium keeps up with what is written to it."""
+
+    def __init__(self) -> None:
+        self.writable = asyncio.Event()
+        self.writable.set()
+
+    def pause_writing(self) -> None:
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.writable.set()
+
+
 class _EventPipe(asyncio.Protocol):
     def __init__(self, connection: Connection, disconnected: asyncio.Future[None]) -> None:
         self._connection = connection
@@ -106,11 +123,14 @@ class Browser:
         self._errors: deque[str] = deque(maxlen=_ERROR_LINES)
         self._errors_ended = asyncio.Event()
         self._transports: list[asyncio.BaseTransport] = []
+        self._commands: _CommandPipe
 
     async def connect(self) -> None:
         """Take over the pipes; commands can be sent afterwards."""
         loop = asyncio.get_running_loop()
-        writer, _ = await loop.connect_write_pipe(asyncio.Protocol, os.fdopen(self.process.commands, "wb", 0))
+        writer, self._commands = await loop.connect_write_pipe(
+            _CommandPipe, os.fdopen(self.process.commands, "wb", 0)
+        )
         self.connection = Connection(writer)
         events, _ = await loop.connect_read_pipe(
             lambda: _EventPipe(self.connection, self.disconnected), os.fdopen(self.process.events, "rb", 0)
@@ -127,7 +147,15 @@ class Browser:
             CdpFailure: Chromium doesn't answer, or is gone.
         """
         self.version = await self.connection.call(Version, "Browser.getVersion", timeout=timeout)
+        await self.refuse_downloads()
+
+    async def refuse_downloads(self) -> None:
+        """Refuse them from now on; CdpFailure as start."""
         await self.connection.send("Browser.setDownloadBehavior", {"behavior": "deny", "eventsEnabled": True})
+
+    async def taken(self) -> None:
+        """Wait until Chromium has taken most of what was written: whoever writes much does."""
+        await self._commands.writable.wait()
 
     async def last_words(self) -> tuple[int | None, str]:
         """Return the exit code (None: it still runs) and what Chromium wrote last, of one that fails to start."""

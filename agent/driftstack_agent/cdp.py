@@ -3,6 +3,8 @@
 What arrives is only routed here: an answer to the one who waits for it, an event to its subscribers' queues. No
 code of a subscriber runs while routing, so none can block another or itself. A queue that overflows ends its
 subscription with SubscriberLagged: a reader that lost events must know.
+
+Sessions of DevTools clients are handed over to their relays, which take undecoded messages and only translate them.
 """
 
 from __future__ import annotations
@@ -55,13 +57,15 @@ class _Refusal(msgspec.Struct):
     data: Any = ""
 
 
-class _Message(msgspec.Struct, rename="camel"):
+class Message(msgspec.Struct, rename="camel"):
+    """A message of Chromium, undecoded: an answer has an id, and an error or a result; all else is an event."""
+
     id: int | None = None
     method: str = ""
     session_id: str = ""
     params: msgspec.Raw = msgspec.Raw(b"{}")
     result: msgspec.Raw = msgspec.Raw(b"{}")
-    error: _Refusal | None = None
+    error: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Detached(msgspec.Struct, rename="camel"):
@@ -76,6 +80,19 @@ class Writable(Protocol):
 
     def close(self) -> None:
         """Close after what is queued is written."""
+
+
+class Receiver(Protocol):
+    """Takes what Chromium says to sessions that aren't the agent's own."""
+
+    def event(self, message: Message) -> None:
+        """Take an event."""
+
+    def answer(self, number: int, message: Message) -> None:
+        """Take the answer to the command that forward() has given this number."""
+
+    def too_large(self, number: int, error: MessageTooLarge) -> None:
+        """Take note that the answer was thrown away."""
 
 
 class Subscription:
@@ -148,10 +165,12 @@ class Connection:
         self._writer = writer
         self._limit = message_limit
         self._splitter = Splitter(message_limit)
-        self._decoder = msgspec.json.Decoder(_Message)
+        self._decoder = msgspec.json.Decoder(Message)
         self._encoder = msgspec.json.Encoder()
         self._pending: dict[int, _Pending] = {}
         self._subscriptions: dict[str, list[Subscription]] = {}
+        self._receivers: dict[str, Receiver] = {}
+        self._forwarded: dict[int, Receiver] = {}
         self._last_id = 0
         self._closed: ConnectionClosed | None = None
 
@@ -173,16 +192,9 @@ class Connection:
         Raises:
             CdpFailure: one of its kinds, see errors.
         """
-        if self._closed is not None:
-            raise self._closed
-        self._last_id += 1
-        number = self._last_id
+        number = self._write(method, params or {}, session)
         future: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
         self._pending[number] = _Pending(future, session)
-        message: dict[str, Any] = {"id": number, "method": method, "params": params or {}}
-        if session:
-            message["sessionId"] = session
-        self._writer.write(self._encoder.encode(message) + b"\0")
         try:
             return await asyncio.wait_for(future, max(timeout, 0))
         except TimeoutError as error:
@@ -201,6 +213,39 @@ class Connection:
     ) -> T:
         """Like send, with the result decoded to the given type."""
         return msgspec.json.decode(await self.send(method, params, session=session, timeout=timeout), type=returns)
+
+    def _write(self, method: str, params: object, session: str) -> int:
+        if self._closed is not None:
+            raise self._closed
+        self._last_id += 1
+        message: dict[str, Any] = {"id": self._last_id, "method": method, "params": params}
+        if session:
+            message["sessionId"] = session
+        self._writer.write(self._encoder.encode(message) + b"\0")
+        return self._last_id
+
+    def hand_over(self, session: str, receiver: Receiver) -> None:
+        """Give a session's events to a receiver from now on."""
+        self._receivers[session] = receiver
+
+    def take_back(self, session: str) -> None:
+        """Give a session's events to nobody any longer."""
+        self._receivers.pop(session, None)
+
+    def forward(self, receiver: Receiver, method: str, params: msgspec.Raw, session: str) -> int:
+        """Send a receiver's command, which may take for ever; return the number that its answer will have.
+
+        Raises:
+            ConnectionClosed: Chromium is gone.
+        """
+        number = self._write(method, params, session)
+        self._forwarded[number] = receiver
+        return number
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Await no answer to forwarded commands any longer."""
+        for number in numbers:
+            self._forwarded.pop(number, None)
 
     def subscribe(self, methods: Iterable[str], session: str = "", limit: int = QUEUE_EVENTS) -> Subscription:
         """Return a subscription, active from now on, to these methods of a session ('' is the browser itself)."""
@@ -225,9 +270,12 @@ class Connection:
             else:
                 self._route(self._decoder.decode(message))
 
-    def _route(self, message: _Message) -> None:
+    def _route(self, message: Message) -> None:
         if message.id is not None:
             self._settle(message.id, message)
+            return
+        if (receiver := self._receivers.get(message.session_id)) is not None:
+            receiver.event(message)
             return
         event = Event(message.method, message.params, message.session_id)
         for subscription in self._subscriptions.get(message.session_id, ()):
@@ -237,23 +285,32 @@ class Connection:
         elif message.method == "Target.detachedFromTarget":
             self._end_session(event.read(_Detached).session_id, TargetClosed("the page was closed"))
 
-    def _settle(self, number: int, message: _Message) -> None:
+    def _settle(self, number: int, message: Message) -> None:
+        if (receiver := self._forwarded.pop(number, None)) is not None:
+            receiver.answer(number, message)
+            return
         pending = self._pending.get(number)
         if pending is None or pending.future.done():
             return  # its deadline has passed
-        refusal = message.error
-        if refusal is None:
+        if not bytes(message.error):
             pending.future.set_result(message.result)
-        elif refusal.code == _SESSION_NOT_FOUND:
+            return
+        refusal = msgspec.json.decode(message.error, type=_Refusal)
+        if refusal.code == _SESSION_NOT_FOUND:
             pending.future.set_exception(TargetClosed(refusal.message))
         else:
             pending.future.set_exception(CdpError(refusal.code, refusal.message, str(refusal.data)))
 
     def _drop(self, message: Oversize) -> None:
         match = _ID.match(message.head)
-        pending = self._pending.get(int(match.group(1))) if match else None
+        if match is None:
+            return
+        number, error = int(match.group(1)), MessageTooLarge(message.size, self._limit)
+        if (receiver := self._forwarded.pop(number, None)) is not None:
+            receiver.too_large(number, error)
+        pending = self._pending.get(number)
         if pending is not None and not pending.future.done():
-            pending.future.set_exception(MessageTooLarge(message.size, self._limit))
+            pending.future.set_exception(error)
 
     def _end_session(self, session: str, cause: CdpFailure) -> None:
         for pending in self._pending.values():

@@ -15,7 +15,7 @@ import msgspec
 from driftstack_agent import logs
 from driftstack_agent.agent import Agent
 from driftstack_agent.errors import StepError
-from driftstack_agent.http_server import BODY_LIMIT, BodyTooLarge, Request, Response
+from driftstack_agent.http_server import BODY_LIMIT, BodyTooLarge, Request, Response, Upgrade
 from driftstack_common.protocol import (
     CLAIM_PATH,
     DURATION_HEADER,
@@ -48,7 +48,7 @@ class Endpoints:
         self._agent = agent
         self._authorization = f"Bearer {token}".encode()
 
-    async def handle(self, request: Request) -> Response:
+    async def handle(self, request: Request) -> Response | Upgrade:
         """Answer any request."""
         try:
             _refuse_pages(request)
@@ -68,7 +68,7 @@ class Endpoints:
         if not hmac.compare_digest(given, self._authorization):
             raise StepError(ProblemCode.UNAUTHORIZED, "the agent's token is missing or wrong")
 
-    async def _route(self, request: Request) -> Response:
+    async def _route(self, request: Request) -> Response | Upgrade:
         if (request.method, request.target) == ("POST", CLAIM_PATH):
             return _answer(await self._agent.claim(_decode(request.body, Claim)))
         match = _SESSION.match(request.target)
@@ -77,6 +77,8 @@ class Endpoints:
         session, step = match.group(1), match.group(2) or ""
         if (request.method, step) == ("GET", ""):
             return _answer(self._agent.activity(session))
+        if (request.method, step) == ("GET", "cdp"):
+            return self._devtools(session, request)
         if request.method == "POST":
             return await self._step(session, step, request)
         raise _not_found(request)
@@ -109,6 +111,18 @@ class Endpoints:
         captured = await _logged(step, "capture", kind=message.kind)
         duration = (DURATION_HEADER, str(captured.duration_ms))
         return Response(200, captured.data, captured.content_type, (duration,))
+
+    def _devtools(self, session: str, request: Request) -> Upgrade:
+        # Imported only now: most sessions have no DevTools client, and no agent shall pay for it.
+        from driftstack_agent.websocket import Handshake, WebSocket
+
+        devtools = self._agent.devtools(session)
+        handshake = Handshake(request)
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, received: bytes) -> None:
+            await devtools.serve(WebSocket(handshake.protocol, reader, writer, received))
+
+        return Upgrade(handshake.switch, serve)
 
 
 def problem(message: Problem) -> Response:

@@ -3,6 +3,7 @@
 AgentError
  ├─ StartError          the agent can't serve; it ends with this reason
  ├─ StepError           what a caller is told: one ProblemCode of the protocol
+ ├─ SocketClosed        a DevTools client's WebSocket is over, or has to be
  ├─ ScriptError         the agent's own JavaScript in a page threw, or was stopped
  └─ CdpFailure          a command to Chromium has no result
      ├─ CdpError            Chromium refused it
@@ -19,6 +20,7 @@ from typing import Any
 
 from driftstack_common.errors import DriftstackError
 from driftstack_common.protocol import EndReason, Problem, ProblemCode
+from driftstack_common.protocol_devtools import CloseCode
 
 
 class AgentError(DriftstackError):
@@ -39,6 +41,15 @@ class StepError(AgentError):
     def __init__(self, code: ProblemCode, message: str, **details: Any) -> None:
         super().__init__(message)
         self.problem = Problem(code=code, message=message, details=details)
+
+
+class SocketClosed(AgentError):
+    """A WebSocket is over: NORMAL by the client's own doing, else for what the code says."""
+
+    def __init__(self, code: CloseCode, reason: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
 
 
 class ScriptError(AgentError):

@@ -46,6 +46,18 @@ class Response(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+class Upgrade(NamedTuple):
+    """An answer after which the connection speaks another protocol.
+
+    Attributes:
+        switch: the bytes of the 101 answer.
+        serve: has the connection from then on; its last argument is what has been read of the other protocol.
+    """
+
+    switch: bytes
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitable[None]]
+
+
 class BodyTooLarge(Exception):
     """A request's body is over BODY_LIMIT; size is what it says or what has come of it."""
 
@@ -54,7 +66,7 @@ class BodyTooLarge(Exception):
         self.size = size
 
 
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Handler = Callable[[Request], Coroutine[Any, Any, Response | Upgrade]]
 Refusal = Callable[[BodyTooLarge | None], Response]
 Answer = Callable[["_Peer", Request], Awaitable[None]]
 
@@ -115,6 +127,9 @@ class HttpServer:
         self._quiet.clear()
         try:
             response = await peer.unless_gone(self._handler(request))
+            if isinstance(response, Upgrade):
+                await peer.upgrade(response)
+                return
             if self._closing:
                 response = response._replace(headers=(*response.headers, ("Connection", "close")))
             await peer.write(response)
@@ -148,7 +163,7 @@ class _Peer:
                 return None
             self._protocol.start_next_cycle()
 
-    async def unless_gone(self, answer: Coroutine[Any, Any, Response]) -> Response:
+    async def unless_gone(self, answer: Coroutine[Any, Any, Response | Upgrade]) -> Response | Upgrade:
         """Return the answer; give it up when the client closes first, for nobody would hear it.
 
         Raises:
@@ -215,6 +230,11 @@ class _Peer:
         self._writer.writelines([send(event) or b"" for event in events])  # at once: the client wakes up once
         async with asyncio.timeout(WRITE_SECONDS):
             await self._writer.drain()
+
+    async def upgrade(self, upgrade: Upgrade) -> None:
+        """Give the connection away, until the other protocol is done with it; then it is closed."""
+        self._writer.write(upgrade.switch)
+        await upgrade.serve(self._reader, self._writer, self._protocol.trailing_data[0])
 
     async def _refuse(self, response: Response) -> None:
         """Answer and close; read on for a moment, or the answer is lost with the unread bytes (TCP reset)."""

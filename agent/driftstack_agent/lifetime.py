@@ -9,7 +9,10 @@ from driftstack_common.protocol import EndReason, Limits
 
 
 class Clocks:
-    """idle runs while no step does, duration from the claim; both from `now` at construction."""
+    """idle runs while no step does, since the last DevTools command; duration from the claim.
+
+    Both run from `now` at construction.
+    """
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
@@ -24,8 +27,13 @@ class Clocks:
         """Start the idle clock anew."""
         self._idle_since = now
 
+    def touched(self, now: float) -> None:
+        """Start the idle clock anew, if it runs; an alarm that is set too early for that sets itself anew."""
+        if self._idle_since is not None:
+            self._idle_since = now
+
     def idle_seconds(self, now: float) -> float:
-        """Return how long no step ran; 0 while one does."""
+        """Return how long no step ran and no DevTools command came; 0 while one does."""
         return 0.0 if self._idle_since is None else now - self._idle_since
 
     def due(self, now: float) -> EndReason | None:

@@ -5,6 +5,7 @@ What a step causes may come after its answer, a download for one, so nothing is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from driftstack_common.protocol import NOTICE_LIMIT, Notice, NoticeKind, Outcome
@@ -18,11 +19,13 @@ class Notices:
     Attributes:
         stepping: a step runs.
         silent: no texts are noted, which might repeat what is being typed.
+        attended: whether a DevTools client hears of the dialogs of a page (a target id) and may answer them.
     """
 
     def __init__(self) -> None:
         self.stepping = False
         self.silent = False
+        self.attended: Callable[[str], bool] = lambda _: False
         self._found: list[Notice] = []
 
     def take(self) -> list[Notice]:

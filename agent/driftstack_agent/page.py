@@ -28,6 +28,7 @@ from driftstack_common.kinds.archetype import Device
 from driftstack_common.protocol import Navigate, Navigated, NoticeKind, ProblemCode, WaitUntil
 
 _DIALOG: Final = "Page.javascriptDialogOpening"
+_ANSWERED: Final = "Page.javascriptDialogClosed"
 _CHOOSER: Final = "Page.fileChooserOpened"
 _DOWNLOAD: Final = "Page.downloadWillBegin"
 _WINDOW: Final = "Page.windowOpen"
@@ -112,6 +113,7 @@ class Page:
         self._changed = asyncio.Event()
         self._suspect = False
         self._refused: Sequence[Command] = ()
+        self._dialog: tuple[NoticeKind, str] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._follower = asyncio.create_task(self._follow(events))
 
@@ -126,7 +128,7 @@ class Page:
         Raises:
             CdpFailure: the page doesn't answer, or is gone.
         """
-        events = target.subscribe((*EVENTS, _DIALOG, _CHOOSER, _DOWNLOAD, _WINDOW, _CRASHED))
+        events = target.subscribe((*EVENTS, _DIALOG, _ANSWERED, _CHOOSER, _DOWNLOAD, _WINDOW, _CRASHED))
         refused = await send_all(target, (*_ENABLE, *extra))
         root = (await target.call(_Tree, "Page.getFrameTree")).frame_tree.frame
         page = cls(target, events, MainFrame(root.id, root.url, root.loader_id), notices)
@@ -165,7 +167,9 @@ class Page:
     def _take(self, event: Event) -> None:
         match event.method:
             case "Page.javascriptDialogOpening":
-                self._dialog(event)
+                self._open_dialog(event)
+            case "Page.javascriptDialogClosed":
+                self._dialog = None
             case "Page.fileChooserOpened":
                 self._notices.add("file_chooser", "cancelled")
             case "Page.downloadWillBegin":
@@ -180,16 +184,24 @@ class Page:
                 if self._refused and self.frame.loader != loader:
                     self._start(self._dress())
 
-    def _dialog(self, event: Event) -> None:
-        kind = event.read(_Dialog).type
-        # Leaving a page is never refused; everything else is dismissed.
-        accept = kind == "beforeunload"
-        self._start(self._answer_dialog(accept=accept))
+    def _open_dialog(self, event: Event) -> None:
         try:
             text = event.read(_Message).message
         except msgspec.MsgspecError:  # half a character is no text; the dialog is answered all the same
             text = ""
-        self._notices.add(cast("NoticeKind", kind), "accepted" if accept else "dismissed", text)
+        self._dialog = (cast("NoticeKind", event.read(_Dialog).type), text)
+        if self._notices.stepping or not self._notices.attended(self.target.id):
+            self.answer_dialog()
+
+    def answer_dialog(self) -> None:
+        """Answer the dialog that was left to a DevTools client, if one is open."""
+        if self._dialog is None:
+            return
+        (kind, text), self._dialog = self._dialog, None
+        # Leaving a page is never refused; everything else is dismissed.
+        accept = kind == "beforeunload"
+        self._start(self._answer_dialog(accept=accept))
+        self._notices.add(kind, "accepted" if accept else "dismissed", text)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

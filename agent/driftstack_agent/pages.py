@@ -136,6 +136,24 @@ class Pages:
         if self._adopting:
             await asyncio.wait(self._adopting, timeout=_ADOPT_SECONDS)
 
+    # Beside DevTools clients.
+
+    def answer_dialogs(self) -> None:
+        """Answer the dialogs that were left to DevTools clients: a step begins."""
+        for page in (*self._stack, *self._beside):
+            page.answer_dialog()
+
+    async def restore(self) -> None:
+        """Put right what a DevTools client that has gone may have changed: dialogs, downloads, the device."""
+        pages = (*self._stack, *self._beside)
+        for page in pages:
+            if not self._notices.attended(page.target.id):
+                page.answer_dialog()
+        work = (send_all(page.target, self._commands()) for page in pages)
+        for result in await asyncio.gather(self._browser.refuse_downloads(), *work, return_exceptions=True):
+            if isinstance(result, BaseException):
+                logs.info("not restored after a devtools client", error=type(result).__name__)
+
     def _bring(self, page: Page, among: list[Page]) -> None:
         among.append(page)
         page.lost.add_done_callback(lambda lost: self._lost(page, lost))
@@ -212,6 +230,8 @@ class Pages:
 
     def _attached(self, attached: _Attached) -> None:
         info = attached.target_info
+        if info.type != "page":  # a DevTools client's own session
+            return
         target = Target(self._browser.connection, info.target_id, attached.session_id)
         opener = next((page for page in (*self._stack, *self._beside) if page.target.id == info.opener_id), None)
         work = self._let_go(target) if opener is None else self._adopt(target, opener)

@@ -25,6 +25,9 @@ class FreshPage:
         """Whether it answers."""
         return True
 
+    def answer_dialog(self) -> None:
+        """None is open."""
+
     def close(self) -> None:
         """Nothing to follow any longer."""
         self.closed = True

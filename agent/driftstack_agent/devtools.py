@@ -1,0 +1,159 @@
+"""The session's DevTools clients: raw Chromium for Playwright, Puppeteer and the like, beside the steps.
+
+Each client has a DevTools session of its own (relay), which Chromium drops, with all the client has set, when it
+leaves. Then the pages get back what the session itself wants of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+import msgspec
+
+from driftstack_agent import logs
+from driftstack_agent.browser import Browser
+from driftstack_agent.errors import CdpFailure, SocketClosed, StepError
+from driftstack_agent.relay import Relay
+from driftstack_common.protocol import EndReason, ProblemCode, Termination
+from driftstack_common.protocol_devtools import DEVTOOLS_CLIENTS, DEVTOOLS_MESSAGE_LIMIT, CloseCode
+
+_LOOK: Final = 1024 * 1024
+"""Bytes that wait for one client before all are added up."""
+
+
+class Socket(Protocol):
+    """What is needed of a WebSocket."""
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait for the client to read."""
+
+    def send(self, text: bytes) -> None:
+        """Queue a message."""
+
+    async def receive(self) -> bytes:
+        """Return the next message; raises SocketClosed or OSError."""
+
+    async def close(self, code: CloseCode, reason: str) -> None:
+        """Say why and close."""
+
+
+class _Attached(msgspec.Struct, rename="camel"):
+    session_id: str
+
+
+class _Client:
+    """A client; over: how it ends."""
+
+    def __init__(self, socket: Socket) -> None:
+        self.socket = socket
+        self.relay: Relay | None = None
+        self.over: asyncio.Future[SocketClosed] = asyncio.get_running_loop().create_future()
+
+    def end(self, why: SocketClosed) -> None:
+        """End it, for the first reason given."""
+        if not self.over.done():
+            self.over.set_result(why)
+
+
+class DevTools:
+    """The clients of one session.
+
+    Args:
+        ended: done when the agent ends, which ends all clients.
+        active: called for every command of a client.
+        left: awaited after a client has gone, to put right what it may have changed.
+    """
+
+    def __init__(
+        self,
+        browser: Browser,
+        ended: asyncio.Future[Termination],
+        active: Callable[[], None],
+        left: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._browser = browser
+        self._active = active
+        self._left = left
+        self._ended = ended
+        self._clients: set[_Client] = set()
+        ended.add_done_callback(self._end_all)
+
+    def attends(self, target: str) -> bool:
+        """Whether a client listens to the dialogs of a page."""
+        return any(client.relay is not None and client.relay.hears_dialogs(target) for client in self._clients)
+
+    def refuse_if_full(self) -> None:
+        """Raise StepError too-many-clients when there can't be one more."""
+        if len(self._clients) >= DEVTOOLS_CLIENTS:
+            why = f"a session has at most {DEVTOOLS_CLIENTS} DevTools clients at a time: close one"
+            raise StepError(ProblemCode.TOO_MANY_CLIENTS, why, limit=DEVTOOLS_CLIENTS)
+
+    async def serve(self, socket: Socket) -> None:
+        """Serve a client until one side has enough."""
+        client = _Client(socket)
+        self._clients.add(client)
+        logs.info("devtools client connected", clients=len(self._clients))
+        serving = asyncio.create_task(self._serve(client))
+        try:
+            if self._ended.done():
+                self._end_all(self._ended)
+            await asyncio.wait((serving, client.over), return_when=asyncio.FIRST_COMPLETED)
+            serving.cancel()
+            why = client.over.result() if client.over.done() else await serving
+            logs.info("devtools client leaves", code=int(why.code))
+            await asyncio.gather(socket.close(why.code, why.reason), self._detach(client))
+        finally:
+            serving.cancel()
+            self._clients.discard(client)
+        if not self._ended.done():
+            await self._left()
+
+    async def _serve(self, client: _Client) -> SocketClosed:
+        try:
+            client.relay = relay = Relay(self._browser.connection, await self._attach(), self._sender(client))
+            while relay.command(await client.socket.receive()):
+                self._active()
+                await self._browser.taken()
+            return SocketClosed(CloseCode.NORMAL, "Browser.close")
+        except SocketClosed as closed:
+            return closed
+        except OSError:
+            return SocketClosed(CloseCode.NORMAL, "the client has gone")
+        except CdpFailure as error:
+            return SocketClosed(CloseCode.BROWSER_FAILED, str(error))
+
+    async def _attach(self) -> str:
+        """Return a browser-level session of the client's own."""
+        return (await self._browser.connection.call(_Attached, "Target.attachToBrowserTarget")).session_id
+
+    async def _detach(self, client: _Client) -> None:
+        """Have Chromium drop what the client has attached and set."""
+        if client.relay is None:
+            return
+        client.relay.close()
+        try:
+            await self._browser.connection.send("Target.detachFromTarget", {"sessionId": client.relay.root})
+        except CdpFailure as error:
+            logs.info("devtools client not detached", error=type(error).__name__)
+
+    def _sender(self, client: _Client) -> Callable[[bytes], None]:
+        def send(text: bytes) -> None:
+            client.socket.send(text)
+            if (
+                client.socket.backlog > _LOOK
+                and sum(c.socket.backlog for c in self._clients) > DEVTOOLS_MESSAGE_LIMIT
+            ):
+                slowest = max(self._clients, key=lambda c: c.socket.backlog)
+                slowest.end(SocketClosed(CloseCode.TOO_SLOW, "the client does not read what it is sent"))
+
+        return send
+
+    def _end_all(self, ended: asyncio.Future[Termination]) -> None:
+        reason = ended.result().reason
+        failed = reason in (EndReason.BROWSER_CRASHED, EndReason.OUT_OF_MEMORY)
+        code = CloseCode.BROWSER_FAILED if failed else CloseCode.ENDED
+        for client in self._clients:
+            client.end(SocketClosed(code, reason))
