@@ -83,7 +83,7 @@ class Agent:
         self._ready: asyncio.Future[None] = loop.create_future()
         self._notices = Notices()
         self._pages = Pages(browser, self._notices, self._goes_on_without, self._pages_broken)
-        self._devtools = DevTools(browser, self.ended, self._touched, self._pages.restore)
+        self._devtools = DevTools(browser, self._pages, self.ended, self._touched)
         self._notices.attended = self._devtools.attends
         self._sandbox: Sandbox | None = None
         self._holder: str | None = None

@@ -44,23 +44,27 @@ class Target:
     def __init__(self, connection: Connection, target: str, session: str) -> None:
         self._connection = connection
         self.id = target
-        self._session = session
+        self.session = session
 
     async def send(
         self, method: str, params: dict[str, Any] | None = None, timeout: float = COMMAND_SECONDS
     ) -> msgspec.Raw:
         """Send a command to the page; see Connection.send."""
-        return await self._connection.send(method, params, session=self._session, timeout=timeout)
+        return await self._connection.send(method, params, session=self.session, timeout=timeout)
 
     async def call(
         self, returns: type[T], method: str, params: dict[str, Any] | None = None, timeout: float = COMMAND_SECONDS
     ) -> T:
         """Send a command to the page and decode its result."""
-        return await self._connection.call(returns, method, params, session=self._session, timeout=timeout)
+        return await self._connection.call(returns, method, params, session=self.session, timeout=timeout)
+
+    def post(self, method: str, params: dict[str, Any]) -> None:
+        """Send a command whose answer nobody hears; see Connection.post."""
+        self._connection.post(method, params, self.session)
 
     def subscribe(self, methods: Iterable[str]) -> Subscription:
         """Subscribe to the page's events."""
-        return self._connection.subscribe(methods, self._session)
+        return self._connection.subscribe(methods, self.session)
 
 
 class _CommandPipe(asyncio.Protocol):

@@ -224,6 +224,14 @@ class Connection:
         self._writer.write(self._encoder.encode(message) + b"\0")
         return self._last_id
 
+    def post(self, method: str, params: dict[str, Any], session: str) -> None:
+        """Send a command ahead of all that is sent after it; nobody hears its answer.
+
+        Raises:
+            ConnectionClosed: Chromium is gone.
+        """
+        self._write(method, params, session)
+
     def hand_over(self, session: str, receiver: Receiver) -> None:
         """Give a session's events to a receiver from now on."""
         self._receivers[session] = receiver

@@ -21,6 +21,15 @@ _PLATFORMS: Final = (
     ("Macintosh", "MacIntel", "macOS"),
 )
 
+EXCLUSIVE: Final[dict[str, Command]] = {
+    method: (method, {parameter: ""})
+    for method, parameter in (
+        ("Emulation.setLocaleOverride", "locale"),
+        ("Emulation.setTimezoneOverride", "timezoneId"),
+    )
+}
+"""The commands that Chromium takes from one DevTools session of a page only, each with what takes ours back."""
+
 
 def commands(device: Device, chromium_user_agent: str) -> list[Command]:
     """Return the commands, in order, that make a page show the device.

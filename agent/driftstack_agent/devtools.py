@@ -7,7 +7,7 @@ leaves. Then the pages get back what the session itself wants of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from driftstack_agent import logs
 from driftstack_agent.browser import Browser
 from driftstack_agent.errors import CdpFailure, SocketClosed, StepError
+from driftstack_agent.pages import Pages
 from driftstack_agent.relay import Relay
 from driftstack_common.protocol import EndReason, ProblemCode, Termination
 from driftstack_common.protocol_devtools import DEVTOOLS_CLIENTS, DEVTOOLS_MESSAGE_LIMIT, CloseCode
@@ -64,19 +65,18 @@ class DevTools:
     Args:
         ended: done when the agent ends, which ends all clients.
         active: called for every command of a client.
-        left: awaited after a client has gone, to put right what it may have changed.
     """
 
     def __init__(
         self,
         browser: Browser,
+        pages: Pages,
         ended: asyncio.Future[Termination],
         active: Callable[[], None],
-        left: Callable[[], Awaitable[None]],
     ) -> None:
         self._browser = browser
+        self._pages = pages
         self._active = active
-        self._left = left
         self._ended = ended
         self._clients: set[_Client] = set()
         ended.add_done_callback(self._end_all)
@@ -109,11 +109,12 @@ class DevTools:
             serving.cancel()
             self._clients.discard(client)
         if not self._ended.done():
-            await self._left()
+            await self._pages.restore()
 
     async def _serve(self, client: _Client) -> SocketClosed:
         try:
-            client.relay = relay = Relay(self._browser.connection, await self._attach(), self._sender(client))
+            root, send = await self._attach(), self._sender(client)
+            client.relay = relay = Relay(self._browser.connection, root, send, self._pages.give_way)
             while relay.command(await client.socket.receive()):
                 self._active()
                 await self._browser.taken()

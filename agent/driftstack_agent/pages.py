@@ -17,7 +17,7 @@ import msgspec
 from driftstack_agent import logs
 from driftstack_agent.browser import Browser, Target
 from driftstack_agent.cdp import COMMAND_SECONDS, Subscription
-from driftstack_agent.device import Command, commands
+from driftstack_agent.device import EXCLUSIVE, Command, commands
 from driftstack_agent.errors import CdpFailure
 from driftstack_agent.notices import Notices
 from driftstack_agent.page import Page, Window, send_all
@@ -26,7 +26,10 @@ from driftstack_common.kinds.archetype import Device
 POPUPS: Final = 8
 """Windows that pages have open at a time; more are closed before they load: each may be a process."""
 _ATTACHED: Final = "Target.attachedToTarget"
+_DETACHED: Final = "Target.detachedFromTarget"
 _RESUME: Final[Command] = ("Runtime.runIfWaitingForDebugger", {})
+_CLEAR: Final[Command] = ("Emulation.clearDeviceMetricsOverride", {})
+"""Of metrics that are those of before, Chromium believes that they are in effect."""
 _WINDOW_SECONDS: Final = 1.0
 _ADOPT_SECONDS: Final = 3.0
 """How long a window may take to be adopted, and so the next step to begin."""
@@ -45,6 +48,10 @@ class _Targets(msgspec.Struct, rename="camel"):
 class _Attached(msgspec.Struct, rename="camel"):
     session_id: str
     target_info: _TargetInfo
+
+
+class _Detached(msgspec.Struct, rename="camel"):
+    session_id: str
 
 
 class Pages:
@@ -68,6 +75,7 @@ class Pages:
         self._broken = broken
         self._stack: list[Page] = []
         self._beside: list[Page] = []
+        self._others: dict[str, Target] = {}  # by our session: what DevTools clients opened
         self._device: Device | None = None
         self._arrivals: dict[str, asyncio.Future[Target]] = {}
         self._opening = 1  # until the first is there
@@ -83,7 +91,7 @@ class Pages:
         Raises:
             CdpFailure: Chromium doesn't answer, or is gone.
         """
-        events = self._browser.connection.subscribe([_ATTACHED])
+        events = self._browser.connection.subscribe([_ATTACHED, _DETACHED])
         params: dict[str, Any] = {
             "autoAttach": True,
             "waitForDebuggerOnStart": True,
@@ -143,13 +151,24 @@ class Pages:
         for page in (*self._stack, *self._beside):
             page.answer_dialog()
 
+    def give_way(self, target: str, method: str) -> None:
+        """Let a DevTools client override what is ours in a page, if the command is such a one.
+
+        Raises:
+            ConnectionClosed: Chromium is gone.
+        """
+        if method in EXCLUSIVE:
+            for ours in (*(page.target for page in (*self._stack, *self._beside)), *self._others.values()):
+                if ours.id == target:
+                    ours.post(*EXCLUSIVE[method])
+
     async def restore(self) -> None:
         """Put right what a DevTools client that has gone may have changed: dialogs, downloads, the device."""
         pages = (*self._stack, *self._beside)
         for page in pages:
             if not self._notices.attended(page.target.id):
                 page.answer_dialog()
-        work = (send_all(page.target, self._commands()) for page in pages)
+        work = (send_all(page.target, (_CLEAR, *self._commands())) for page in pages)
         for result in await asyncio.gather(self._browser.refuse_downloads(), *work, return_exceptions=True):
             if isinstance(result, BaseException):
                 logs.info("not restored after a devtools client", error=type(result).__name__)
@@ -223,7 +242,10 @@ class Pages:
         with events:
             try:
                 async for event in events:
-                    self._attached(event.read(_Attached))
+                    if event.method == _ATTACHED:
+                        self._attached(event.read(_Attached))
+                    else:
+                        self._others.pop(event.read(_Detached).session_id, None)
             except CdpFailure as error:
                 if not self._browser.connection.is_closed:
                     self._broken(f"the browser's pages can't be followed: {error}")
@@ -240,7 +262,8 @@ class Pages:
         task.add_done_callback(self._adopting.discard)
 
     async def _let_go(self, target: Target) -> None:
-        """A page that we have asked for, or somebody else with the DevTools protocol: the device, nothing more."""
+        """A page that we have asked for, or a DevTools client: the device, nothing more."""
+        self._others[target.session] = target
         try:
             await send_all(target, (*self._commands(), _RESUME))
         except CdpFailure as error:

@@ -68,10 +68,18 @@ class Relay:
     Args:
         root: the client's browser-level session, just attached; also an attribute.
         send: takes a message for the client; must not wait.
+        before: called with the page (a target id) and the method of every command to one, before it is sent.
     """
 
-    def __init__(self, connection: Connection, root: str, send: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        root: str,
+        send: Callable[[bytes], None],
+        before: Callable[[str, str], None],
+    ) -> None:
         self._connection = connection
+        self._before = before
         self.root = root
         self._send = send
         self._sessions = {root: _Session("", "")}
@@ -118,6 +126,7 @@ class Relay:
     def _forward(self, command: _Command, session: _Session) -> None:
         if command.method in ("Page.enable", "Page.disable"):
             session.page = command.method == "Page.enable"
+        self._before(session.target, command.method)
         name = command.session_id or self.root
         number = self._connection.forward(self, command.method, command.params, name)
         self._awaited[number] = _Awaited(command.id, command.session_id)
