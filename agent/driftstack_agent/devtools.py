@@ -22,6 +22,8 @@ from driftstack_common.protocol_devtools import DEVTOOLS_CLIENTS, DEVTOOLS_MESSA
 
 _LOOK: Final = 1024 * 1024
 """Bytes that wait for one client before all are added up."""
+_BUSY_SECONDS: Final = 0.01
+"""Between the commands of a client with many unanswered. It doesn't wait for the answers: some never come."""
 
 
 class Socket(Protocol):
@@ -118,6 +120,8 @@ class DevTools:
             while relay.command(await client.socket.receive()):
                 self._active()
                 await self._browser.taken()
+                if relay.busy:
+                    await asyncio.sleep(_BUSY_SECONDS)
             return SocketClosed(CloseCode.NORMAL, "Browser.close")
         except SocketClosed as closed:
             return closed

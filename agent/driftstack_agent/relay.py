@@ -16,7 +16,9 @@ from driftstack_agent.cdp import Connection, Message
 from driftstack_agent.errors import MessageTooLarge
 
 IN_FLIGHT: Final = 8192
-"""Commands of a client that await their answers; some never get one."""
+"""Most commands of a client that await their answers; some never get one."""
+BUSY: Final = 256
+"""Commands that await their answers when a client has to be slowed down: a step's commands come after them."""
 _CLOSE: Final = "Browser.close"
 _INVALID: Final = -32600
 _SERVER_ERROR: Final = -32000
@@ -86,6 +88,11 @@ class Relay:
         self._awaited: dict[int, _Awaited] = {}
         self._decoder = msgspec.json.Decoder(_Command)
         connection.hand_over(root, self)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the client should be given time to get its answers."""
+        return len(self._awaited) > BUSY
 
     def close(self) -> None:
         """Let go of every session and command."""
