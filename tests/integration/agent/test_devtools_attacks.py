@@ -70,10 +70,8 @@ async def read_by_choosing(client: Client, page: str, path: str) -> str:
     return str(answer["result"]["value"])
 
 
-@pytest.mark.parametrize(
-    ("way", "nothing"), [(read_by_navigating, "failed: net::ERR_ACCESS_DENIED"), (read_by_choosing, "")]
-)
-async def test_files_hold_no_secret(session: Driver, site: Site, way: Read, nothing: str) -> None:
+@pytest.mark.parametrize("way", [read_by_navigating, read_by_choosing])
+async def test_files_hold_no_secret(session: Driver, site: Site, way: Read) -> None:
     token, pid = session.pod.token, session.pod.pid
     (session.pod.folder / "plain.txt").write_text("readable")
     await navigate(session, f"{site.base}/asks")
@@ -82,7 +80,7 @@ async def test_files_hold_no_secret(session: Driver, site: Site, way: Read, noth
         assert "readable" in await way(client, page, str(session.pod.folder / "plain.txt")), "the way works"
         for name in ("environ", "mem", "maps", "fd/0", "root/etc/passwd"):
             text = await way(client, page, f"/proc/{pid}/{name}")
-            assert text == nothing or "NotFoundError" in text or "NotReadableError" in text, (name, text[:200])
+            assert text == "" or text.startswith("failed: "), (name, text[:200])
         others = ["/proc/self/environ", "/proc/self/cmdline", f"/proc/{pid}/cmdline"]
         for path in [*others, str(session.pod.log), str(session.pod.folder)]:
             assert token not in await way(client, page, path)
