@@ -104,7 +104,8 @@ class DevTools:
                 self._end_all(self._ended)
             await asyncio.wait((serving, client.over), return_when=asyncio.FIRST_COMPLETED)
             serving.cancel()
-            why = client.over.result() if client.over.done() else await serving
+            await asyncio.wait((serving,))
+            why = client.over.result() if client.over.done() else serving.result()
             logs.info("devtools client leaves", code=int(why.code))
             await asyncio.gather(socket.close(why.code, why.reason), self._detach(client))
         finally:
@@ -129,6 +130,9 @@ class DevTools:
             return SocketClosed(CloseCode.NORMAL, "the client has gone")
         except CdpFailure as error:
             return SocketClosed(CloseCode.BROWSER_FAILED, str(error))
+        except Exception:  # a bug of ours: the client is told, the log has the traceback
+            logs.error("devtools client failed", trace=True)
+            return SocketClosed(CloseCode.BROWSER_FAILED, "the agent failed; its log says how")
 
     async def _attach(self) -> str:
         """Return a browser-level session of the client's own."""
@@ -146,13 +150,13 @@ class DevTools:
 
     def _sender(self, client: _Client) -> Callable[[bytes], None]:
         def send(text: bytes) -> None:
-            client.socket.send(text)
             if (
                 client.socket.backlog > _LOOK
                 and sum(c.socket.backlog for c in self._clients) > DEVTOOLS_MESSAGE_LIMIT
             ):
                 slowest = max(self._clients, key=lambda c: c.socket.backlog)
                 slowest.end(SocketClosed(CloseCode.TOO_SLOW, "the client does not read what it is sent"))
+            client.socket.send(text)
 
         return send
 

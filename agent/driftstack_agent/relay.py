@@ -51,11 +51,11 @@ class _Refusal(msgspec.Struct):
 
 
 class _Session:
-    """A session of the client: what it is attached to, through which other one; page: it hears of its dialogs."""
+    """A session of the client: what it is attached to, what hangs below; page: it hears of the page's dialogs."""
 
-    def __init__(self, target: str, parent: str) -> None:
+    def __init__(self, target: str) -> None:
         self.target = target
-        self.parent = parent
+        self.children: set[str] = set()
         self.page = False
 
 
@@ -84,7 +84,7 @@ class Relay:
         self._before = before
         self.root = root
         self._send = send
-        self._sessions = {root: _Session("", "")}
+        self._sessions = {root: _Session("")}
         self._awaited: dict[int, _Awaited] = {}
         self._decoder = msgspec.json.Decoder(_Command)
         connection.hand_over(root, self)
@@ -148,10 +148,13 @@ class Relay:
         """Pass an event on, and note which sessions come and go."""
         if message.method == "Target.attachedToTarget":
             attached = msgspec.json.decode(message.params, type=_Attached)
-            self._sessions[attached.session_id] = _Session(attached.target_info.target_id, message.session_id)
+            self._sessions[message.session_id].children.add(attached.session_id)
+            self._sessions[attached.session_id] = _Session(attached.target_info.target_id)
             self._connection.hand_over(attached.session_id, self)
         elif message.method == "Target.detachedFromTarget":
-            self._drop(msgspec.json.decode(message.params, type=_Detached).session_id)
+            detached = msgspec.json.decode(message.params, type=_Detached).session_id
+            self._sessions[message.session_id].children.discard(detached)
+            self._drop(detached)
         session = "" if message.session_id == self.root else message.session_id
         head = b'"method":%b,"params":' % msgspec.json.encode(message.method)
         self._send(_text(head, message.params, session))
@@ -171,15 +174,17 @@ class Relay:
 
     def _drop(self, name: str) -> None:
         """Forget a session and all below it."""
-        if self._sessions.pop(name, None) is None:
-            return
-        self._connection.take_back(name)
-        unanswered = [number for number, awaited in self._awaited.items() if (awaited.session or self.root) == name]
+        gone = [name]
+        for each in gone:
+            session = self._sessions.pop(each, None)
+            if session is not None:
+                gone += session.children
+                self._connection.take_back(each)
+        dropped = set(gone)
+        unanswered = [each for each, awaited in self._awaited.items() if (awaited.session or self.root) in dropped]
         self._connection.forget(unanswered)
         for number in unanswered:
             del self._awaited[number]
-        for child in [child for child, session in self._sessions.items() if session.parent == name]:
-            self._drop(child)
 
 
 def _text(head: bytes, content: bytes | msgspec.Raw, session: str) -> bytes:

@@ -103,3 +103,27 @@ def test_a_stopped_alarm_stays_silent() -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(session())
     assert rung == []
+
+
+def test_a_command_starts_the_idle_clock_anew_and_the_alarm_finds_out() -> None:
+    rung: list[float] = []
+
+    async def session() -> None:
+        loop = asyncio.get_running_loop()
+        clocks = Clocks(Limits(idle_seconds=100), loop.time())
+        Alarm(clocks, lambda _: rung.append(loop.time()))
+        await asyncio.sleep(90)
+        clocks.touched(loop.time())
+        assert clocks.idle_seconds(loop.time()) == 0
+        await asyncio.sleep(200)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(session())
+    assert rung == [190.0]
+
+
+def test_a_command_during_a_step_starts_no_clock() -> None:
+    clocks = Clocks(Limits(idle_seconds=10), 0.0)
+    clocks.step_started()
+    clocks.touched(5.0)
+    assert clocks.due(100.0) is None

@@ -122,6 +122,7 @@ ALLOWED = {
     "loading not stopped": {"error"},
     "devtools client connected": {"clients"},
     "devtools client leaves": {"code"},
+    "devtools client failed": {"trace"},
     "devtools client not detached": {"error"},
     "not restored after a devtools client": {"error"},
     "request failed": {"call", "trace"},

@@ -188,3 +188,13 @@ def test_who_enables_a_page_hears_its_dialogs(played: Played, client: PlayedClie
     assert not client.relay.hears_dialogs("Q")
     client.says(id=2, method="Page.disable", sessionId="page")
     assert not client.relay.hears_dialogs("P")
+
+
+def test_sessions_may_be_nested_as_deep_as_one_likes(played: Played, client: PlayedClient) -> None:
+    parent = "root"
+    for depth in range(3000):
+        played.attach(parent, f"s{depth}", "browser")
+        parent = f"s{depth}"
+    played.say(method="Target.detachedFromTarget", sessionId="root", params={"sessionId": "s0"})
+    client.says(id=1, method="A.a", sessionId=parent)
+    assert client.heard[-1]["error"]["code"] == -32001
