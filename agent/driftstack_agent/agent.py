@@ -213,7 +213,11 @@ class Agent:
         logs.info("claimed", session=claim.session)
 
     def _clock_ran_out(self, reason: EndReason) -> None:
-        what = "no step or DevTools command for the idle time" if reason is EndReason.IDLE else "the longest duration is reached"
+        what = (
+            "no step or DevTools command for the idle time"
+            if reason is EndReason.IDLE
+            else "the longest duration is reached"
+        )
         self.end(reason, what)
 
     async def _wait_until_ready(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -20,27 +20,13 @@ from driftstack_agent.relay import Relay
 from driftstack_common.protocol import EndReason, ProblemCode, Termination
 from driftstack_common.protocol_devtools import DEVTOOLS_CLIENTS, DEVTOOLS_MESSAGE_LIMIT, CloseCode
 
+if TYPE_CHECKING:  # see endpoints: only a client's coming loads it
+    from driftstack_agent.websocket import WebSocket
+
 _LOOK: Final = 1024 * 1024
 """Bytes that wait for one client before all are added up."""
 _BUSY_SECONDS: Final = 0.01
 """Between the commands of a client with many unanswered. It doesn't wait for the answers: some never come."""
-
-
-class Socket(Protocol):
-    """What is needed of a WebSocket."""
-
-    @property
-    def backlog(self) -> int:
-        """Bytes that wait for the client to read."""
-
-    def send(self, text: bytes) -> None:
-        """Queue a message."""
-
-    async def receive(self) -> bytes:
-        """Return the next message; raises SocketClosed or OSError."""
-
-    async def close(self, code: CloseCode, reason: str) -> None:
-        """Say why and close."""
 
 
 class _Attached(msgspec.Struct, rename="camel"):
@@ -50,7 +36,7 @@ class _Attached(msgspec.Struct, rename="camel"):
 class _Client:
     """A client; over: how it ends."""
 
-    def __init__(self, socket: Socket) -> None:
+    def __init__(self, socket: WebSocket) -> None:
         self.socket = socket
         self.relay: Relay | None = None
         self.over: asyncio.Future[SocketClosed] = asyncio.get_running_loop().create_future()
@@ -93,7 +79,7 @@ class DevTools:
             why = f"a session has at most {DEVTOOLS_CLIENTS} DevTools clients at a time: close one"
             raise StepError(ProblemCode.TOO_MANY_CLIENTS, why, limit=DEVTOOLS_CLIENTS)
 
-    async def serve(self, socket: Socket) -> None:
+    async def serve(self, socket: WebSocket) -> None:
         """Serve a client until one side has enough."""
         client = _Client(socket)
         self._clients.add(client)
@@ -107,12 +93,10 @@ class DevTools:
             await asyncio.wait((serving,))
             why = client.over.result() if client.over.done() else serving.result()
             logs.info("devtools client leaves", code=int(why.code))
-            await asyncio.gather(socket.close(why.code, why.reason), self._detach(client))
+            await asyncio.gather(socket.close(why.code, why.reason), self._undo(client))
         finally:
             serving.cancel()
             self._clients.discard(client)
-        if not self._ended.done():
-            await self._pages.restore()
 
     async def _serve(self, client: _Client) -> SocketClosed:
         try:
@@ -138,15 +122,16 @@ class DevTools:
         """Return a browser-level session of the client's own."""
         return (await self._browser.connection.call(_Attached, "Target.attachToBrowserTarget")).session_id
 
-    async def _detach(self, client: _Client) -> None:
-        """Have Chromium drop what the client has attached and set."""
-        if client.relay is None:
+    async def _undo(self, client: _Client) -> None:
+        """Have Chromium drop what the client has attached and set; pages are the session's again."""
+        if client.relay is None or self._ended.done():
             return
         client.relay.close()
         try:
             await self._browser.connection.send("Target.detachFromTarget", {"sessionId": client.relay.root})
         except CdpFailure as error:
             logs.info("devtools client not detached", error=type(error).__name__)
+        await self._pages.restore()
 
     def _sender(self, client: _Client) -> Callable[[bytes], None]:
         def send(text: bytes) -> None:

@@ -75,7 +75,7 @@ class Pages:
         self._broken = broken
         self._stack: list[Page] = []
         self._beside: list[Page] = []
-        self._others: dict[str, Target] = {}  # by our session: what DevTools clients opened
+        self._targets: dict[str, Target] = {}  # by our session: every page there is, of DevTools clients too
         self._device: Device | None = None
         self._arrivals: dict[str, asyncio.Future[Target]] = {}
         self._opening = 1  # until the first is there
@@ -158,7 +158,7 @@ class Pages:
             ConnectionClosed: Chromium is gone.
         """
         if method in EXCLUSIVE:
-            for ours in (*(page.target for page in (*self._stack, *self._beside)), *self._others.values()):
+            for ours in self._targets.values():
                 if ours.id == target:
                     ours.post(*EXCLUSIVE[method])
 
@@ -245,7 +245,7 @@ class Pages:
                     if event.method == _ATTACHED:
                         self._attached(event.read(_Attached))
                     else:
-                        self._others.pop(event.read(_Detached).session_id, None)
+                        self._targets.pop(event.read(_Detached).session_id, None)
             except CdpFailure as error:
                 if not self._browser.connection.is_closed:
                     self._broken(f"the browser's pages can't be followed: {error}")
@@ -255,6 +255,7 @@ class Pages:
         if info.type != "page":  # a DevTools client's own session
             return
         target = Target(self._browser.connection, info.target_id, attached.session_id)
+        self._targets[target.session] = target
         opener = next((page for page in (*self._stack, *self._beside) if page.target.id == info.opener_id), None)
         work = self._let_go(target) if opener is None else self._adopt(target, opener)
         task = asyncio.create_task(work)
@@ -263,7 +264,6 @@ class Pages:
 
     async def _let_go(self, target: Target) -> None:
         """A page that we have asked for, or a DevTools client: the device, nothing more."""
-        self._others[target.session] = target
         try:
             await send_all(target, (*self._commands(), _RESUME))
         except CdpFailure as error:
