@@ -29,6 +29,7 @@ from tests.unit.api.polling import until
 
 TIMING = Timing(watch_seconds=2, silence_seconds=1.0, backoff_first=0.01, backoff_most=0.05)
 PNG = b"\x89PNG\r\n" + bytes(range(256))
+AGENT_KEY = b"k" * 32
 
 NOTICE = {"kind": "popup", "outcome": "front", "text": "", "url": "http://a.test/window"}
 STATE = {
@@ -65,6 +66,8 @@ def _navigated(body: dict[str, Any]) -> dict[str, Any]:
 
 class FakeAgent:
     """Answers steps; `script` holds the next answers (status, problem), `hold` keeps steps running."""
+
+    picture = PNG
 
     def __init__(self) -> None:
         self.address = ""
@@ -104,7 +107,7 @@ class FakeAgent:
         if self.script:
             return self.script.pop(0)
         if request.match_info["step"] == "capture":
-            return web.Response(body=PNG, headers={"X-Driftstack-Duration-Ms": "12"})
+            return web.Response(body=self.picture, headers={"X-Driftstack-Duration-Ms": "12"})
         return web.json_response(ANSWERS.get(request.match_info["step"]) or _navigated(body))
 
 
@@ -179,9 +182,9 @@ def record_of(body: Body, phase: str = "destroyed", reason: str = "Deleted") -> 
 class World:
     """One facade and what surrounds it."""
 
-    def __init__(self) -> None:
+    def __init__(self, agent: FakeAgent | None = None) -> None:
         self.kube = FakeKube()
-        self.agent = FakeAgent()
+        self.agent = agent or FakeAgent()
         self.operator = FakeOperator(self.kube, self.agent)
         self.keys: dict[str, MintedKey] = {}
         for slug in ("default", "iphone_16"):
@@ -292,7 +295,7 @@ async def application(
         client = AgentClient(session)
         if failpoints is not None:
             client = client.guarded(WritePoints(failpoints))
-        agents = Agents(client, KeyRing({"1": b"k" * 32}))
+        agents = Agents(client, KeyRing({"1": AGENT_KEY}))
         app = create_app(Settings(**settings), Dependencies(world.kube, agents, TIMING, failpoints))
         await stack.enter_async_context(app.router.lifespan_context(app))
         await until(lambda: app.state.services.caches.synced)

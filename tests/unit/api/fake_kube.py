@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import copy
 import uuid
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable
+from operator import itemgetter
 from typing import Any
 
 from driftstack_common.kinds import Session
@@ -101,7 +103,7 @@ class FakeKube(KubeClient):
             items = self._pages.pop(token)
         else:
             items = [
-                copy.deepcopy(body)
+                body
                 for (plural, where, _), body in self.objects.items()
                 if plural == kind.plural and namespace in (None, where)
             ]
@@ -110,7 +112,7 @@ class FakeKube(KubeClient):
         if len(items) > limit:
             metadata["continue"] = str(uuid.uuid4())
             self._pages[metadata["continue"]] = items[limit:]
-        return {"metadata": metadata, "items": items[:limit]}
+        return {"metadata": metadata, "items": copy.deepcopy(items[:limit])}
 
     async def create(self, kind: Kind, namespace: str | None, body: Body) -> Body:
         await self._called("create", kind)
@@ -172,13 +174,15 @@ class FakeKube(KubeClient):
         if position < self._oldest:
             yield {"type": "ERROR", "object": {"code": 410, "message": "too old resource version"}}
             return
+        told = bisect_right(self._log, position, key=itemgetter(0))
         deadline = asyncio.get_running_loop().time() + seconds
         while self.nonsense:
             yield self.nonsense.pop(0)
         while True:
-            for version, event, plural, body in list(self._log):
-                if version > position and plural == kind.plural and not self.muted:
-                    position = version
+            news = [] if self.muted else self._log[told:]
+            told += len(news)
+            for _, event, plural, body in news:
+                if plural == kind.plural:
                     yield {"type": event, "object": copy.deepcopy(body)}
             if self._cuts != cuts:
                 raise Unreachable("cut")
