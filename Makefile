@@ -100,6 +100,14 @@ bench-steps: $(STAMP) ## Navigate and capture through the facade against the Dev
 bench-memory: $(STAMP) ## PSS of the agent and of idle pods, alone and ten side by side
 	$(BIN)/python benchmarks/memory.py
 
+.PHONY: bench-reads
+bench-reads: $(STAMP) ## Requests per second of the facade's reads against an empty FastAPI app (no cluster)
+	PYTHONPATH=. $(BIN)/python benchmarks/reads.py
+
+.PHONY: bench-facade-memory
+bench-facade-memory: $(STAMP) ## PSS of the facade with 1,000 sessions and 10,000 records, over 10,000 steps (no cluster)
+	PYTHONPATH=. $(BIN)/python benchmarks/facade_memory.py
+
 # --- upkeep -----------------------------------------------------------------------------------------------------
 
 .PHONY: lock

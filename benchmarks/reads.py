@@ -3,7 +3,7 @@
 The empty app is `empty_app.py`: `@app.get("/") async def nothing(): return {}`, under uvicorn with uvloop and
 httptools as the facade is, one process each. Bound: GET of a session reaches half of the empty app's requests per
 second, over 1 and over 16 connections; a page of 10,000 records takes less than 10 ms. ROUNDS sets how often
-(default 7). The server's CPU time per request says the same on a machine that does other things beside.
+(default 15). The server's CPU time per request says the same on a machine that does other things beside.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import uvloop
 from installation import rounds
 from local_facade import LocalFacade, free_port, open_facade, run, wait_until_ok
 
-ROUND_SECONDS = 0.7
+ROUND_SECONDS = 0.3
 BOUND = 0.5
 PAGE_BOUND_MS = 10
 
@@ -147,7 +147,7 @@ def targets(facade: LocalFacade, empty: Server) -> list[Target]:
 
 async def compare(measured: list[Target], connections: int) -> None:
     """Drive all targets in turns and print what came of it."""
-    for number in range(-1, rounds(7)):
+    for number in range(-1, rounds(15)):
         for target in measured:
             await target.drive(connections, ROUND_SECONDS)
         if number < 0:
@@ -176,7 +176,9 @@ async def pages(facade: LocalFacade) -> None:
         page = Target(title, Server(facade.port, facade.process.pid), path, facade.key)
         await page.drive(1, ROUND_SECONDS)
         cuts = statistics.quantiles(page.seconds, n=20)
-        print(f"  {title:<7} p50 {cuts[9] * 1000:5.2f} ms   p95 {cuts[18] * 1000:5.2f} ms (bound {PAGE_BOUND_MS} ms)")
+        print(
+            f"  {title:<7} p50 {cuts[9] * 1000:5.2f} ms   p95 {cuts[18] * 1000:5.2f} ms (bound {PAGE_BOUND_MS} ms)"
+        )
 
 
 async def _next(facade: LocalFacade, path: str) -> str | None:

@@ -9,21 +9,23 @@ import logging
 import re
 import secrets
 import time
+from functools import cache
 from typing import Final
 
 import structlog
-from starlette.datastructures import MutableHeaders
+from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from driftstack_api.metrics import REQUESTS
 from driftstack_api.problems import Problem, render, unavailable
 from driftstack_common.logging import get_logger
 
-REQUEST_ID: Final = "x-request-id"
+REQUEST_ID: Final = b"x-request-id"
 MOST_REQUESTS: Final = 1000
 """Requests in flight on one replica, steps among them; the kubelet's probes are answered beyond."""
 _PROBES: Final = frozenset({"/healthz", "/readyz"})
 _GIVEN: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_PRIVATE: Final = (b"cache-control", b"no-store, private")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _CROWDED: Final = unavailable("Too many requests at once.", 1)
@@ -46,7 +48,6 @@ class RequestContext:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         started = time.perf_counter()
         status = 0
@@ -77,22 +78,28 @@ class RequestContext:
 
 def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and _GIVEN.fullmatch(value):
+        if name == REQUEST_ID and _GIVEN.fullmatch(value):
             return str(value.decode())
     return f"req_{secrets.token_hex(16)}"
 
 
 def _add_headers(message: Message, path: str, request_id: str) -> None:
-    headers = MutableHeaders(scope=message)
-    headers[REQUEST_ID] = request_id
+    headers = [*message.get("headers", ()), (REQUEST_ID, request_id.encode())]
     if path.startswith("/v1/"):
-        headers["cache-control"] = "no-store, private"
+        headers.append(_PRIVATE)
+    message["headers"] = headers
+
+
+@cache
+def _series(method: str, route: str, status: int) -> Histogram:
+    """Return one of the few histograms; looking it up by its labels takes longer than the rest."""
+    return REQUESTS.labels(method, route, str(status))
 
 
 def _record(scope: Scope, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "") or "unknown"
     method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-    REQUESTS.labels(method, route, str(status)).observe(seconds)
+    _series(method, route, status).observe(seconds)
     # Reads are many; what changes something, or fails, is worth a line.
     level = logging.DEBUG if method == "GET" and status < 400 else logging.INFO
     if logging.getLogger(__name__).isEnabledFor(level):

@@ -46,6 +46,7 @@ def create_app(settings: Settings, dependencies: Dependencies | None = None) -> 
         lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app, settings.problem_type_base)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from typing import Annotated, Final
 
 import msgspec
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
 
+from driftstack_api.answers import answer
 from driftstack_api.auth import READ_SESSIONS, WRITE_SESSIONS, Caller, Requires
 from driftstack_api.bodies import JsonBody, request_body
 from driftstack_api.openapi import problems
 from driftstack_api.problems import Issue, invalid
+from driftstack_api.routes import Route
 from driftstack_api.services import services
 from driftstack_api.sessions.schemas import (
     DEFAULT_TIMEOUT_MS,
@@ -34,7 +35,7 @@ BODIES: Final = (CreateSession, NavigateRequest, CaptureRequest)
 _KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
 _WAIT: Final = re.compile(r'\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:;.*)?', re.IGNORECASE)
 
-router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
+router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=Route)
 
 Reader = Annotated[Caller, Security(Requires(READ_SESSIONS))]
 Writer = Annotated[Caller, Security(Requires(WRITE_SESSIONS))]
@@ -50,16 +51,19 @@ STEP_PROBLEMS = problems(
 )
 
 
-@router.get("/{session_id}", summary="Read a session", responses=problems("not-found"))
-async def read(request: Request, session_id: str, caller: Reader) -> SessionObject:
+@router.get(
+    "/{session_id}", summary="Read a session", response_model=SessionObject, responses=problems("not-found")
+)
+async def read(request: Request, session_id: str, caller: Reader) -> Response:
     """One session, also after its end for as long as history is kept."""
-    return await services(request).sessions.get(caller, session_id)
+    return answer(await services(request).sessions.get(caller, session_id))
 
 
 @router.post(
     "",
     status_code=201,
     summary="Create a session",
+    response_model=SessionObject,
     openapi_extra=request_body(CreateSession, required=False),
     responses=problems(
         "bad-request",
@@ -72,32 +76,26 @@ async def read(request: Request, session_id: str, caller: Reader) -> SessionObje
 )
 async def create(
     request: Request,
-    response: Response,
     caller: Writer,
     body: Annotated[CreateSession, Depends(JsonBody(CreateSession, optional=True))],
     idempotency_key: Annotated[str | None, Header(description="1 to 255 printable ASCII characters.")] = None,
     prefer: Annotated[str | None, Header(description="`wait=N`: answer once ready, or after N <= 30 s.")] = None,
-) -> SessionObject:
+) -> Response:
     """Start a browser. The session is `creating` until its browser answers."""
     scope = services(request)
     created = await scope.creator.create(caller, body, _idempotency_key(idempotency_key))
-    if created.replayed:
-        response.headers["Idempotent-Replayed"] = "1"
+    headers = {"Idempotent-Replayed": "1"} if created.replayed else {}
     entry, wait = created.entry, preferred_wait(prefer)
     if wait is not None:
-        response.headers["Preference-Applied"] = f"wait={wait}"
+        headers["Preference-Applied"] = f"wait={wait}"
         entry = await scope.creator.wait_ready(entry, wait)
-    return scope.sessions.show(entry, caller)
+    return answer(scope.sessions.show(entry, caller), 201, headers)
 
 
-@router.get("", summary="List sessions", responses=problems("validation-failed"))
-async def list_sessions(
-    request: Request,
-    caller: Reader,
-    page: Annotated[PageQuery, Query()],
-) -> SessionPage:
+@router.get("", summary="List sessions", response_model=SessionPage, responses=problems("validation-failed"))
+async def list_sessions(request: Request, caller: Reader, page: Annotated[PageQuery, Query()]) -> Response:
     """Sessions of the account, newest first, ended ones included."""
-    return await services(request).sessions.list_page(caller, page.limit, page.cursor)
+    return answer(await services(request).sessions.list_page(caller, page.limit, page.cursor))
 
 
 @router.delete("/{session_id}", status_code=204, summary="End a session", responses=problems("not-found"))
@@ -132,6 +130,7 @@ async def navigate(
 @router.post(
     "/{session_id}/capture",
     summary="Capture the page",
+    response_model=CaptureResult,
     openapi_extra=request_body(CaptureRequest),
     responses=STEP_PROBLEMS,
 )
@@ -140,19 +139,21 @@ async def capture(
     session_id: str,
     caller: Writer,
     body: Annotated[CaptureRequest, Depends(JsonBody(CaptureRequest))],
-) -> CaptureResult:
+) -> Response:
     """A screenshot (PNG), a DOM snapshot or a PDF, as base64."""
     scope = services(request)
     step = Capture(kind=body.kind, full_page=bool(body.full_page), timeout_ms=DEFAULT_TIMEOUT_MS)
     done = await scope.steps.run(
         caller, session_id, DEFAULT_TIMEOUT_MS, lambda session: scope.agents.capture(session, step)
     )
-    return CaptureResult.model_construct(
-        kind=body.kind,
-        data=base64.b64encode(done.data).decode(),
-        encoding="base64",
-        byte_size=len(done.data),
-        duration_ms=done.duration_ms,
+    return answer(
+        {
+            "kind": body.kind,
+            "data": done.data,
+            "encoding": "base64",
+            "byte_size": len(done.data),
+            "duration_ms": done.duration_ms,
+        }
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from driftstack_api.auth import Caller
 from driftstack_api.caches import Caches
@@ -14,8 +14,7 @@ from driftstack_api.pagination import BadCursor, Position, decode, encode
 from driftstack_api.problems import Issue, Problem, invalid, unavailable
 from driftstack_api.sessions.cache import Entry, entry_of_record, entry_of_session
 from driftstack_api.sessions.marks import Marks
-from driftstack_api.sessions.schemas import SessionObject, SessionPage
-from driftstack_api.sessions.view import view
+from driftstack_api.sessions.view import View, view
 from driftstack_common.kinds import Session, from_body
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.kube.errors import Conflict, NotFound
@@ -55,16 +54,16 @@ class Sessions:
             raise Problem("not-found", "There is no such session.")
         return entry
 
-    async def get(self, caller: Caller, session: str) -> SessionObject:
+    async def get(self, caller: Caller, session: str) -> View:
         """Return a session as callers see it."""
         return self.show(await self.settled(await self.find(caller, session)), caller)
 
-    def show(self, entry: Entry, caller: Caller) -> SessionObject:
+    def show(self, entry: Entry, caller: Caller) -> View:
         """Return a found session as callers see it."""
         return view(entry, caller.account, self._marks.overlay(entry.uid))
 
-    async def list_page(self, caller: Caller, limit: int, cursor: str | None) -> SessionPage:
-        """Return a page, newest first, live and ended sessions together.
+    async def list_page(self, caller: Caller, limit: int, cursor: str | None) -> dict[str, Any]:
+        """Return a page, newest first, live and ended sessions together; `schemas.SessionPage` describes it.
 
         Raises:
             Problem: validation-failed (cursor); feature-unavailable while the copies may be out of date.
@@ -77,9 +76,11 @@ class Sessions:
         following = encode(Position(entries[-1].created, entries[-1].uid), account) if more else None
         if any(_lacks_record(entry) for entry in entries):
             entries = await asyncio.gather(*map(self.settled, entries))
-        return SessionPage.model_construct(
-            data=[self.show(entry, caller) for entry in entries], has_more=more, next_cursor=following
-        )
+        return {
+            "data": [self.show(entry, caller) for entry in entries],
+            "has_more": more,
+            "next_cursor": following,
+        }
 
     async def trusted(self, entry: Entry) -> Entry:
         """Return the entry as it is, or as the API server has it when the copies may be out of date."""

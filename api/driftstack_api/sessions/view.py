@@ -6,10 +6,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from driftstack_api.sessions.cache import Entry
-from driftstack_api.sessions.schemas import SessionObject
 from driftstack_common.kinds import Account, Phase, Record, Session
 from driftstack_common.names import session_id
 from driftstack_common.times import format_time, parse_time
+
+View = dict[str, Any]
+"""A session as JSON."""
 
 
 class Overlay(NamedTuple):
@@ -45,26 +47,26 @@ def state_of(entry: Entry, overlay: Overlay | None = None) -> State:
     return stored if overlay is None else _overlaid(stored, session.status.step, overlay)
 
 
-def view(entry: Entry, account: Account, overlay: Overlay | None = None) -> SessionObject:
-    """Return the wire object of a session."""
+def view(entry: Entry, account: Account, overlay: Overlay | None = None) -> View:
+    """Return the wire object of a session; `schemas.SessionObject` describes it."""
     state = state_of(entry, overlay)
     created = _created_at(entry)
     changed = format_time(state.since) if state.since else None
-    return SessionObject.model_construct(
-        id=session_id(entry.uid),
-        account_id=account.id,
-        status=state.phase.value,
-        created_at=created,
-        updated_at=changed or created,
-        last_state_at=changed,
-        destroyed_at=changed if state.phase in (Phase.DESTROYED, Phase.ERRORED) else None,
-        egress_capabilities=None,
-        egress_capability_report=None,
+    return {
+        "id": session_id(entry.uid),
+        "account_id": account.id,
+        "status": state.phase.value,
         **(_from_record(entry.record) if entry.record else _from_session(_session(entry), account)),
-    )
+        "created_at": created,
+        "updated_at": changed or created,
+        "last_state_at": changed,
+        "destroyed_at": changed if state.phase in (Phase.DESTROYED, Phase.ERRORED) else None,
+        "egress_capabilities": None,
+        "egress_capability_report": None,
+    }
 
 
-def _from_record(record: Record) -> dict[str, Any]:
+def _from_record(record: Record) -> View:
     spec = record.spec
     return {
         "api_key_id": spec.api_key_id,
@@ -75,7 +77,7 @@ def _from_record(record: Record) -> dict[str, Any]:
     }
 
 
-def _from_session(session: Session, account: Account) -> dict[str, Any]:
+def _from_session(session: Session, account: Account) -> View:
     spec = session.spec
     return {
         "api_key_id": session.api_key_id,

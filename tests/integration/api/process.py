@@ -135,7 +135,11 @@ def fill(world: World, accounts: int, keys: int, sessions: int, records: int) ->
     for number in range(records):
         body = session_body(owner_of(number), f"ended-{number}", start + timedelta(minutes=number))
         record = record_of(body)
-        record["spec"] |= {"message": "Deleted by its owner.", "agentLog": LOG, "browser": body["status"]["browser"]}
+        record["spec"] |= {
+            "message": "Deleted by its owner.",
+            "agentLog": LOG,
+            "browser": body["status"]["browser"],
+        }
         world.kube.put("sessionrecords", record)
     mine = []
     for number in range(sessions):

@@ -76,8 +76,8 @@ def test_a_deleted_session_is_destroyed_at_once() -> None:
     cache.put_session(session(1, "s", deletionTimestamp="2026-01-01T00:00:09Z", finalizers=["x"]))
     entry = cache.page(NAMESPACE, None, 1)[0][0]
     shown = view(entry, ACCOUNT)
-    assert shown.status == "destroyed"
-    assert shown.destroyed_at == shown.last_state_at == "2026-01-01T00:00:09.000Z"
+    assert shown["status"] == "destroyed"
+    assert shown["destroyed_at"] == shown["last_state_at"] == "2026-01-01T00:00:09.000Z"
     assert cache.live_count(NAMESPACE) == 0
 
 
@@ -85,7 +85,7 @@ def test_an_end_is_never_before_the_beginning() -> None:
     cache = SessionCache()
     cache.put_session(session(700, "s", deletionTimestamp="2026-01-01T00:00:00Z", finalizers=["x"]))
     shown = view(cache.page(NAMESPACE, None, 1)[0][0], ACCOUNT)
-    assert shown.destroyed_at == shown.created_at == "2026-01-01T00:00:00.700Z"
+    assert shown["destroyed_at"] == shown["created_at"] == "2026-01-01T00:00:00.700Z"
 
 
 @pytest.mark.parametrize(
