@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import gc
 import json
 import sys
 import uuid
@@ -83,8 +85,9 @@ class KubeServer:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         version = query.pop("resourceVersion")
-        async for event in self._kube.watch(kind, namespace, version, **query):
-            await response.write(msgspec.json.encode(event) + b"\n")
+        with contextlib.suppress(ConnectionError):  # the facade gives up watches, too
+            async for event in self._kube.watch(kind, namespace, version, **query):
+                await response.write(msgspec.json.encode(event) + b"\n")
         return response
 
     async def _get(self, request: web.Request, kind: Any, namespace: str | None, name: str) -> Any:
@@ -202,6 +205,7 @@ async def serve(folder: Path, sizes: dict[str, int]) -> None:
         world = World(PacedAgent())
         await world.agent.serve(stack)
         sessions = fill(world, **sizes)
+        gc.freeze()  # this process must not stand still for the seconds that scanning all of it takes
         url = await KubeServer(world.kube).serve(stack)
         operator = asyncio.create_task(world.operator.run())
         stack.callback(operator.cancel)
