@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 
 import uvicorn
@@ -50,6 +51,8 @@ async def _serve(settings: Settings) -> bool:
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         server = uvicorn.Server(config)
+        # Modules stay for ever: scanning them takes a tenth of a second, in which nobody is answered.
+        gc.freeze()
         await server.serve()
         return server.started
 

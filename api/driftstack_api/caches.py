@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from driftstack_api.lean import lean_record, lean_session
 from driftstack_api.metrics import CACHE_AGE, CACHE_LISTS, CACHE_OBJECTS
 from driftstack_api.sessions.cache import SessionCache
 from driftstack_common.kinds import Account, ApiKey, Archetype, Record, Session
@@ -111,8 +112,8 @@ class Caches:
         )
         self._archetypes = _reflector(client, Archetype, self.archetypes, timing)
         self._sessions = (
-            _reflector(client, Session, self.sessions.live, timing),
-            _reflector(client, Record, self.sessions.records, timing),
+            _reflector(client, Session, self.sessions.live, timing, lean_session),
+            _reflector(client, Record, self.sessions.records, timing, lean_record),
         )
         self._reflectors = (*self._credentials, self._archetypes, *self._sessions)
         self._measure()
@@ -163,5 +164,7 @@ def _objects(reflector: Reflector[Any]) -> int:
     return len(reflector.objects)
 
 
-def _reflector(client: ListWatch, kind: Any, index: Any, timing: Timing) -> Reflector[Any]:
-    return Reflector(client, kind, stored=index.stored, removed=index.removed, timing=timing)
+def _reflector(
+    client: ListWatch, kind: Any, index: Any, timing: Timing, keep: Callable[[Any], Any] = lambda read: read
+) -> Reflector[Any]:
+    return Reflector(client, kind, keep=keep, stored=index.stored, removed=index.removed, timing=timing)

@@ -80,11 +80,12 @@ class Reflector(Generic[R]):
     Args:
         client: where to list and watch.
         kind: the model of the objects.
+        keep: returns what of an object to keep in the copy.
         stored: called with (the object before, or None; the object now) for each new or changed object.
         removed: called with the last known object of each that is gone.
         namespace: None watches all.
 
-    `stored` and `removed` run inside the stream: they must be quick, and must not wait.
+    `keep`, `stored` and `removed` run inside the stream: they must be quick, and must not wait.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Reflector(Generic[R]):
         client: ListWatch,
         kind: type[R],
         *,
+        keep: Callable[[R], R] = lambda read: read,
         stored: Callable[[R | None, R], None] = lambda _old, _new: None,
         removed: Callable[[R], None] = lambda _old: None,
         namespace: str | None = None,
@@ -103,6 +105,7 @@ class Reflector(Generic[R]):
         self.lists = 0
         self.undecodable = 0
         self._client = client
+        self._keep = keep
         self._stored = stored
         self._removed = removed
         self._namespace = namespace
@@ -203,7 +206,7 @@ class Reflector(Generic[R]):
         if old is not None and old.metadata.resource_version == body["metadata"].get("resourceVersion"):
             return
         try:
-            new = from_body(self.kind, body)
+            new = self._keep(from_body(self.kind, body))
             if old is not None and old.metadata.uid != new.metadata.uid:
                 self._remove(key)
                 old = None

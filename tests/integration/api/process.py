@@ -83,9 +83,9 @@ class KubeServer:
         if query.pop("watch", None) is None:
             return await self._kube.list_objects(kind, namespace, **query)
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        await response.prepare(request)
         version = query.pop("resourceVersion")
         with contextlib.suppress(ConnectionError):  # the facade gives up watches, too
+            await response.prepare(request)
             async for event in self._kube.watch(kind, namespace, version, **query):
                 await response.write(msgspec.json.encode(event) + b"\n")
         return response
