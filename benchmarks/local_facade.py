@@ -87,7 +87,7 @@ def wait_until_ok(url: str) -> float:
             with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own http URL
                 return time.perf_counter() - started
         except (OSError, urllib.error.HTTPError):
-            time.sleep(0.01)
+            time.sleep(0.05)
     sys.exit(f"{url} does not answer within {READY_SECONDS} s")
 
 

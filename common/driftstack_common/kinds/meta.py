@@ -13,7 +13,7 @@ from driftstack_common.names import API_VERSION, GROUP, VERSION
 class Model(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
     """Base of every structure that is stored in the API server; attributes are snake_case, fields camelCase.
 
-    What comes from JSON has no cycles: copies of thousands of objects are nothing for the garbage collector to scan.
+    What comes from JSON has no cycles: thousands of copies are nothing for the garbage collector to scan.
     """
 
 

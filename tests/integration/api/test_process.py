@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
+import json
 import os
+import socket
 import sys
 from pathlib import Path
 
+import httpx2
 import pytest
+
+
+def free_port() -> int:
+    """Return a port that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 async def run(tmp_path: Path, **settings: str) -> tuple[int | None, str]:
     """Start the facade with these settings; return how it ended and what it said."""
+    process = await start(tmp_path, **settings)
+    async with asyncio.timeout(20):
+        _, said = await process.communicate()
+    return process.returncode, said.decode()
+
+
+async def start(tmp_path: Path, **settings: str) -> asyncio.subprocess.Process:
+    """Start the facade with these settings."""
     given = {f"DRIFTSTACK_API_{name}": value for name, value in settings.items()}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTSTACK_API_")}
-    process = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "driftstack_api",
@@ -22,9 +41,6 @@ async def run(tmp_path: Path, **settings: str) -> tuple[int | None, str]:
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(20):
-        _, said = await process.communicate()
-    return process.returncode, said.decode()
 
 
 @pytest.mark.parametrize(
@@ -42,3 +58,43 @@ async def test_what_cannot_work_is_one_line_and_exit_2(tmp_path: Path, settings:
     assert output.startswith("driftstack-api: ")
     assert said in output
     assert "Traceback" not in output
+
+
+async def test_the_process_serves_from_the_api_server_of_a_kubeconfig(tmp_path: Path) -> None:
+    surroundings = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tests.integration.api.process", str(tmp_path), "--sessions=2", "--records=600"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert surroundings.stdout is not None
+    async with asyncio.timeout(30):
+        told = json.loads(await surroundings.stdout.readline())
+    port = free_port()
+    settings = {"KUBECONFIG": f"{tmp_path}/kubeconfig", "AGENT_KEYS": f"{tmp_path}/keys"}
+    facade = await start(tmp_path, HOST="127.0.0.1", PORT=str(port), **settings)
+    try:
+        headers = {"Authorization": f"Bearer {told['key']}"}
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers) as http:
+            await answers(http, "/readyz")
+            page = (await http.get("/v1/sessions?limit=1")).json()
+            assert page["data"][0]["id"] in told["sessions"]
+            assert page["has_more"]
+            shown = await http.get(f"/v1/sessions/{told['sessions'][0]}")
+            assert shown.json()["status"] == "ready"
+            captured = await http.post(f"/v1/sessions/{told['sessions'][0]}/capture", json={"kind": "screenshot"})
+            assert len(base64.b64decode(captured.json()["data"])) == captured.json()["byte_size"]
+    finally:
+        facade.terminate()
+        surroundings.terminate()
+        await asyncio.gather(facade.communicate(), surroundings.communicate())
+
+
+async def answers(http: httpx2.AsyncClient, path: str) -> None:
+    """Wait until a GET succeeds."""
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(httpx2.ConnectError):
+                if (await http.get(path)).status_code == 200:
+                    return
+            await asyncio.sleep(0.05)
