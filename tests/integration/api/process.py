@@ -50,7 +50,7 @@ class KubeServer:
     async def serve(self, stack: AsyncExitStack) -> str:
         """Listen on loopback until the stack closes; return the URL."""
         app = web.Application()
-        for collection in (COLLECTION, IN_NAMESPACE):
+        for collection in (IN_NAMESPACE, COLLECTION):
             app.router.add_get(collection, self._answer(self._read))
             app.router.add_post(collection, self._answer(self._create))
             for item in ("/{name}", "/{name}/{subresource}"):
