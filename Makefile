@@ -124,8 +124,9 @@ images: $(STAMP) ## Build the images that changed; REFRESH=on fetches the curren
 	$(CLUSTER_TOOL) images $(if $(filter on,$(REFRESH)),--refresh)
 
 .PHONY: generate
-generate: $(STAMP) ## Copy crds/ into the chart
+generate: $(STAMP) ## Copy crds/ into the chart, the description of the API into the reference
 	$(BIN)/python charts/generate.py
+	$(BIN)/python docs/generate.py
 
 .PHONY: clean
 clean: ## Remove what tests and tools left in the checkout (not the cluster)

@@ -57,7 +57,7 @@ class Authenticator:
         """
         match = _BEARER.fullmatch(header or "")
         if match is None:
-            raise _challenge("unauthorized", "Send the header `Authorization: Bearer ds_live_…`.")
+            raise _challenge("unauthorized", "Send the header `Authorization: Bearer ds_live_…`, once.")
         if not self._caches.synced:
             raise unavailable("The service is starting.")
         caller = self._known(digest(match.group(1)))
@@ -106,7 +106,8 @@ class Requires(SecurityBase):
     async def __call__(self, request: Request) -> Caller:
         """Authenticate and authorize."""
         authenticator: Authenticator = request.app.state.services.authenticator
-        caller = await authenticator.identify(request.headers.get("authorization"))
+        given = request.headers.getlist("authorization")
+        caller = await authenticator.identify(given[0] if len(given) == 1 else None)
         if self._scope is not None and not permits(caller.key.spec.scopes, self._scope):
             raise Problem("forbidden", f"This API key lacks the scope `{self._scope}`.")
         return caller

@@ -8,12 +8,13 @@ caller, and pydantic's own parser reads it.
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from driftstack_api.problems import Issue, Problem, dotted, invalid
+from driftstack_api.problems import Issue, Problem, dotted, invalid, said
 
 BODY_LIMIT: Final = 1024 * 1024
 """Most bytes of a request body."""
@@ -36,7 +37,9 @@ class JsonBody(Generic[M]):
 
         Raises:
             Problem: payload-too-large, bad-request (no JSON, or too slow: 408), validation-failed.
+            ClientDisconnect: the caller hung up.
         """
+        _check_coding(request)
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 raw = await _read(request)
@@ -45,9 +48,11 @@ class JsonBody(Generic[M]):
         if not raw and self._optional:
             raw = b"{}"
         try:
-            return self._model.model_validate_json(raw)
+            body = self._model.model_validate_json(raw)
         except ValidationError as error:
             raise _problem(error, getattr(self._model, "UNION", "")) from error
+        _check_names(raw)
+        return body
 
 
 def request_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
@@ -70,6 +75,35 @@ async def _read(request: Request) -> bytes:
     return b"".join(chunks)
 
 
+def _check_coding(request: Request) -> None:
+    coding = request.headers.get("content-encoding", "identity")
+    if coding.strip().lower() != "identity":
+        raise Problem("bad-request", "Send the body as it is: there is no support for Content-Encoding.")
+
+
+def _check_names(raw: bytes) -> None:
+    """Refuse an object that has a name twice: readers differ in which value counts, and pydantic takes the last."""
+    try:
+        _DECODER.decode(raw.decode())
+    except _TwiceError as error:
+        raise Problem("bad-request", f"The body has the name {str(error)[:100]!r} twice in one object.") from error
+
+
+class _TwiceError(ValueError):
+    """A name that an object has twice."""
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise _TwiceError(name)
+        seen.add(name)
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_distinct)
+
+
 def _too_large(size: int) -> Problem:
     return Problem(
         "payload-too-large",
@@ -90,7 +124,7 @@ def _problem(error: ValidationError, union: str) -> Problem:
     details = error.errors(include_url=False, include_input=False)
     if details[0]["type"] == "json_invalid":
         return Problem("bad-request", f"The body is not JSON in UTF-8. {details[0]['msg']}.")
-    return invalid([Issue(_path(detail["loc"], detail["type"], union), detail["msg"]) for detail in details])
+    return invalid([Issue(_path(detail["loc"], detail["type"], union), said(detail)) for detail in details])
 
 
 def _path(location: tuple[int | str, ...], kind: str, union: str) -> str:

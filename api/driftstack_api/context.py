@@ -5,6 +5,7 @@ Plain ASGI: Starlette's BaseHTTPMiddleware would copy every body and start a tas
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -14,6 +15,7 @@ from typing import Final
 
 import structlog
 from prometheus_client import Histogram
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from driftstack_api.metrics import REQUESTS
@@ -28,7 +30,11 @@ _GIVEN: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _PRIVATE: Final = (b"cache-control", b"no-store, private")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
+_HUNG_UP: Final = 499
+"""Status, for log and metrics only, of a request whose caller did not wait; the number is nginx's."""
+
 _CROWDED: Final = unavailable("Too many requests at once.", 1)
+_STOPPING: Final = unavailable("This replica was stopped before the call was done.", 1)
 
 _log = get_logger(__name__)
 
@@ -65,6 +71,12 @@ class RequestContext:
                 await render(_CROWDED, self._base, request_id)(scope, receive, answer)
             else:
                 await self._app(scope, receive, answer)
+        except ClientDisconnect:
+            status = _HUNG_UP
+        except asyncio.CancelledError:  # its grace is over; uvicorn would answer in plain text
+            if not status:
+                await render(_STOPPING, self._base, request_id)(scope, receive, answer)
+            raise
         except Exception:  # a bug of ours, whatever it is: the caller gets a problem, the log the trace
             _log.exception("request crashed", method=scope["method"], path=scope["path"])
             if status:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from driftstack_api.openapi import problem_response
 from driftstack_api.problems import unavailable
@@ -15,7 +17,7 @@ router = APIRouter(tags=["health"])
 class Health(BaseModel):
     """A probe that succeeds."""
 
-    status: str = "ok"
+    status: Literal["ok"] = Field(default="ok", examples=["ok"])
 
 
 @router.get("/healthz", summary="Is the process alive")

@@ -50,7 +50,12 @@ def create_app(settings: Settings, dependencies: Dependencies | None = None) -> 
         generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app, settings.problem_type_base)
-    openapi.install(app, settings.problem_type_base, (*endpoints.BODIES, *step_endpoints.BODIES))
+    openapi.install(
+        app,
+        settings.problem_type_base,
+        bodies=(*endpoints.BODIES, *step_endpoints.BODIES),
+        answers=(*endpoints.ANSWERS, *step_endpoints.ANSWERS),
+    )
     for router in (endpoints.router, step_endpoints.router, account.router, health.router):
         app.include_router(router)
     if dependencies is not None and dependencies.failpoints is not None:

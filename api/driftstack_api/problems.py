@@ -22,34 +22,107 @@ from driftstack_common.kube.errors import KubeError, Unreachable
 from driftstack_common.logging import get_logger
 
 MEDIA_TYPE: Final = "application/problem+json"
+MOST_ISSUES: Final = 100
+"""Most wrong fields that an answer names."""
+_FEW: Final = 10
+"""Most of them that the detail names, which is one sentence."""
+_PATH_LIMIT: Final = 200
+"""Most characters of a field's path: unknown fields are named by the caller."""
 
 _log = get_logger(__name__)
 
 
 class ProblemType(NamedTuple):
-    """HTTP status and title of a slug."""
+    """HTTP status and title of a slug; meaning and example of a detail are for the API's description.
+
+    Attributes:
+        also: further statuses, where HTTP has one of its own for a case.
+    """
 
     status: int
     title: str
+    meaning: str
+    example: str
+    also: tuple[int, ...] = ()
 
 
 TYPES: Final[dict[str, ProblemType]] = {
-    "bad-request": ProblemType(400, "Bad request"),
-    "validation-failed": ProblemType(400, "Validation failed"),
-    "unauthorized": ProblemType(401, "Unauthorized"),
-    "invalid-key": ProblemType(401, "Invalid API key"),
-    "revoked-key": ProblemType(401, "Revoked API key"),
-    "expired-key": ProblemType(401, "Expired API key"),
-    "forbidden": ProblemType(403, "Forbidden"),
-    "not-found": ProblemType(404, "Not found"),
-    "conflict": ProblemType(409, "Conflict"),
-    "session-destroyed": ProblemType(410, "Session destroyed"),
-    "payload-too-large": ProblemType(413, "Payload too large"),
-    "concurrency-limit": ProblemType(429, "Concurrency limit reached"),
-    "internal": ProblemType(500, "Internal error"),
-    "driver-error": ProblemType(502, "Driver error"),
-    "feature-unavailable": ProblemType(503, "Feature unavailable"),
-    "session-timeout": ProblemType(504, "Session timeout"),
+    "bad-request": ProblemType(
+        400,
+        "Bad request",
+        "What was sent can't be read: no HTTP, no JSON, no UTF-8. With 405 the method is not possible here "
+        "(`Allow` names those that are), with 408 the body took too long to arrive.",
+        "The body is not JSON in UTF-8. Invalid JSON: EOF while parsing an object at line 1 column 1.",
+        also=(405, 408),
+    ),
+    "validation-failed": ProblemType(
+        400, "Validation failed", "Fields are wrong; `issues` names each.", "The request is not valid: label."
+    ),
+    "unauthorized": ProblemType(
+        401,
+        "Unauthorized",
+        "There is no usable Authorization header.",
+        "Send the header `Authorization: Bearer ds_live_…`, once.",
+    ),
+    "invalid-key": ProblemType(401, "Invalid API key", "Nobody has this API key.", "This API key is not known."),
+    "revoked-key": ProblemType(401, "Revoked API key", "The API key was revoked.", "This API key was revoked."),
+    "expired-key": ProblemType(401, "Expired API key", "The API key has expired.", "This API key has expired."),
+    "forbidden": ProblemType(
+        403,
+        "Forbidden",
+        "The key lacks a scope, which the detail names, or the account is suspended.",
+        "This API key lacks the scope `write:sessions`.",
+    ),
+    "not-found": ProblemType(
+        404,
+        "Not found",
+        "There is no such session, profile or address; what belongs to another account is no different.",
+        "There is no such session.",
+    ),
+    "conflict": ProblemType(
+        409,
+        "Conflict",
+        "It is not possible now: a step is running, the session is still being created, or the Idempotency-Key was "
+        "used for another body.",
+        "A step is running in this session; one runs at a time.",
+    ),
+    "session-destroyed": ProblemType(
+        410, "Session destroyed", "The session has ended, perhaps during the step.", "The session has ended."
+    ),
+    "payload-too-large": ProblemType(
+        413,
+        "Payload too large",
+        "The body, or what a step would answer, is larger than it can be.",
+        "A request body can have at most 1048576 bytes.",
+    ),
+    "concurrency-limit": ProblemType(
+        429,
+        "Concurrency limit reached",
+        "The account has as many live sessions as it can have.",
+        "This account can have 2 live sessions. Wait for one to end, or delete one.",
+    ),
+    "internal": ProblemType(
+        500, "Internal error", "A fault of ours; the log has the request's id.", "Something went wrong on our side."
+    ),
+    "driver-error": ProblemType(
+        502,
+        "Driver error",
+        "The page could not be loaded, and the session is ready for the next step; or the browser failed.",
+        "net::ERR_CONNECTION_REFUSED.",
+    ),
+    "feature-unavailable": ProblemType(
+        503,
+        "Feature unavailable",
+        "It is not possible right now, and will be again soon: the cluster's API is away, the account is not "
+        "ready, there are too many requests at once, a session takes long to end.",
+        "The cluster's API is not available right now.",
+    ),
+    "session-timeout": ProblemType(
+        504,
+        "Session timeout",
+        "The step took longer than its `timeout_ms`; the session is ready again if the browser still answers.",
+        "The step took longer than 30000 ms.",
+    ),
 }
 
 
@@ -90,12 +163,29 @@ class Problem(DriftstackError):
 
 def invalid(issues: Sequence[Issue]) -> Problem:
     """Return the problem for wrong fields."""
-    fields = ", ".join(issue.path or "the body" for issue in issues)
+    fields = [issue.path[:_PATH_LIMIT] or "the body" for issue in issues[:_FEW]]
+    more = f" and {len(issues) - _FEW} more" if len(issues) > _FEW else ""
     return Problem(
         "validation-failed",
-        f"The request is not valid: {fields}.",
-        issues=[{"path": issue.path, "message": issue.message} for issue in issues],
+        f"The request is not valid: {', '.join(fields)}{more}.",
+        issues=[{"path": issue.path[:_PATH_LIMIT], "message": issue.message} for issue in issues[:MOST_ISSUES]],
     )
+
+
+def said(error: Mapping[str, Any]) -> str:
+    """Return what to tell about a wrong field: pydantic's words, but where they are about Python, or echo."""
+    match error["type"]:
+        case "value_error":
+            return str(error["ctx"]["error"])
+        case "extra_forbidden":
+            return "There is no such field"
+        case "model_type" | "model_attributes_type":
+            return "Input should be an object"
+        case "union_tag_not_found":
+            return "Field required"
+        case "union_tag_invalid":
+            return f"Input should be one of {error['ctx']['expected_tags']}"
+    return str(error["msg"])
 
 
 def unavailable(detail: str, retry_after: int = 2) -> Problem:
@@ -149,7 +239,7 @@ def from_http(request: Request, error: HTTPException) -> Problem:
 
 def from_validation(error: RequestValidationError) -> Problem:
     """Return the problem for wrong query parameters (bodies are read by `bodies.JsonBody`)."""
-    return invalid([Issue(dotted(issue["loc"][1:]), issue["msg"]) for issue in error.errors()])
+    return invalid([Issue(dotted(issue["loc"][1:]), said(issue)) for issue in error.errors()])
 
 
 def _methods(request: Request) -> list[str]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Final
 
 import msgspec
-from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
+from fastapi import APIRouter, Depends, Query, Request, Response, Security
 
 from driftstack_api.answers import answer
 from driftstack_api.auth import READ_SESSIONS, WRITE_SESSIONS, Caller, Requires
 from driftstack_api.bodies import JsonBody, request_body
-from driftstack_api.openapi import problems
-from driftstack_api.problems import Issue, invalid
+from driftstack_api.openapi import headers, links, problems
 from driftstack_api.routes import Route
 from driftstack_api.services import services
+from driftstack_api.sessions.headers import CREATE_HEADERS, idempotency_key, preferred_wait
 from driftstack_api.sessions.schemas import (
     DEFAULT_TIMEOUT_MS,
     CaptureRequest,
@@ -23,17 +22,14 @@ from driftstack_api.sessions.schemas import (
     NavigateRequest,
     NavigateResult,
     PageQuery,
+    SessionId,
     SessionObject,
     SessionPage,
 )
 from driftstack_common.protocol import Capture, Navigate
 
-LONGEST_WAIT: Final = 30
-"""Most seconds of `Prefer: wait`."""
 BODIES: Final = (CreateSession, NavigateRequest, CaptureRequest)
-
-_KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
-_WAIT: Final = re.compile(r'\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:;.*)?', re.IGNORECASE)
+ANSWERS: Final = (SessionPage,)
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=Route)
 
@@ -52,9 +48,13 @@ STEP_PROBLEMS = problems(
 
 
 @router.get(
-    "/{session_id}", summary="Read a session", response_model=SessionObject, responses=problems("not-found")
+    "/{session_id}",
+    operation_id="get_session",
+    summary="Read a session",
+    response_model=SessionObject,
+    responses=problems("not-found"),
 )
-async def read(request: Request, session_id: str, caller: Reader) -> Response:
+async def read(request: Request, session_id: SessionId, caller: Reader) -> Response:
     """One session, also after its end for as long as history is kept."""
     return answer(await services(request).sessions.get(caller, session_id))
 
@@ -63,43 +63,67 @@ async def read(request: Request, session_id: str, caller: Reader) -> Response:
     "",
     status_code=201,
     summary="Create a session",
+    operation_id="create_session",
     response_model=SessionObject,
-    openapi_extra=request_body(CreateSession, required=False),
-    responses=problems(
-        "bad-request",
-        "validation-failed",
-        "not-found",
-        "conflict",
-        "payload-too-large",
-        "concurrency-limit",
-    ),
+    openapi_extra={**request_body(CreateSession, required=False), "parameters": CREATE_HEADERS},
+    responses={
+        201: {
+            "description": "The session, `creating`; or as it is, when it was waited for or made before.",
+            "headers": headers("Idempotent-Replayed", "Preference-Applied"),
+            "links": links("session_id", "/id", "get_session", "navigate", "get_state", "delete_session"),
+        },
+        **problems(
+            "bad-request",
+            "validation-failed",
+            "not-found",
+            "conflict",
+            "payload-too-large",
+            "concurrency-limit",
+        ),
+    },
 )
 async def create(
     request: Request,
     caller: Writer,
     body: Annotated[CreateSession, Depends(JsonBody(CreateSession, optional=True))],
-    idempotency_key: Annotated[str | None, Header(description="1 to 255 printable ASCII characters.")] = None,
-    prefer: Annotated[str | None, Header(description="`wait=N`: answer once ready, or after N <= 30 s.")] = None,
+    key: Annotated[str | None, Depends(idempotency_key)],
+    wait: Annotated[int | None, Depends(preferred_wait)],
 ) -> Response:
     """Start a browser. The session is `creating` until its browser answers."""
     scope = services(request)
-    created = await scope.creator.create(caller, body, _idempotency_key(idempotency_key))
-    headers = {"Idempotent-Replayed": "1"} if created.replayed else {}
-    entry, wait = created.entry, preferred_wait(prefer)
+    created = await scope.creator.create(caller, body, key)
+    about = {"Idempotent-Replayed": "1"} if created.replayed else {}
+    entry = created.entry
     if wait is not None:
-        headers["Preference-Applied"] = f"wait={wait}"
+        about["Preference-Applied"] = f"wait={wait}"
         entry = await scope.creator.wait_ready(entry, wait)
-    return answer(scope.sessions.show(entry, caller), 201, headers)
+    return answer(scope.sessions.show(entry, caller), 201, about)
 
 
-@router.get("", summary="List sessions", response_model=SessionPage, responses=problems("validation-failed"))
+@router.get(
+    "",
+    operation_id="list_sessions",
+    summary="List sessions",
+    response_model=SessionPage,
+    responses={
+        200: {"links": links("cursor", "/next_cursor", "list_sessions")},
+        **problems("validation-failed"),
+    },
+)
 async def list_sessions(request: Request, caller: Reader, page: Annotated[PageQuery, Query()]) -> Response:
     """Sessions of the account, newest first, ended ones included."""
     return answer(await services(request).sessions.list_page(caller, page.limit, page.cursor))
 
 
-@router.delete("/{session_id}", status_code=204, summary="End a session", responses=problems("not-found"))
-async def destroy(request: Request, session_id: str, caller: Writer) -> Response:
+@router.delete(
+    "/{session_id}",
+    operation_id="delete_session",
+    status_code=204,
+    summary="End a session",
+    response_description="The session has ended, and its place under the account's cap is free.",
+    responses=problems("not-found"),
+)
+async def destroy(request: Request, session_id: SessionId, caller: Writer) -> Response:
     """Ends the session and answers when it has gone. Repeating it is fine."""
     await services(request).sessions.destroy(caller, session_id)
     return Response(status_code=204)
@@ -113,7 +137,7 @@ async def destroy(request: Request, session_id: str, caller: Writer) -> Response
 )
 async def navigate(
     request: Request,
-    session_id: str,
+    session_id: SessionId,
     caller: Writer,
     body: Annotated[NavigateRequest, Depends(JsonBody(NavigateRequest))],
 ) -> NavigateResult:
@@ -136,7 +160,7 @@ async def navigate(
 )
 async def capture(
     request: Request,
-    session_id: str,
+    session_id: SessionId,
     caller: Writer,
     body: Annotated[CaptureRequest, Depends(JsonBody(CaptureRequest))],
 ) -> Response:
@@ -155,20 +179,3 @@ async def capture(
             "duration_ms": done.duration_ms,
         }
     )
-
-
-def preferred_wait(header: str | None) -> int | None:
-    """Return the seconds of `Prefer: wait=N` (RFC 7240), at most LONGEST_WAIT; None without a usable one."""
-    for preference in (header or "").split(","):
-        match = _WAIT.fullmatch(preference)
-        if match is not None:
-            return min(int(match.group(1)), LONGEST_WAIT)
-    return None
-
-
-def _idempotency_key(header: str | None) -> str | None:
-    if header is None or not header.strip():
-        return None
-    if not _KEY.fullmatch(header):
-        raise invalid([Issue("Idempotency-Key", "1 to 255 printable ASCII characters")])
-    return header

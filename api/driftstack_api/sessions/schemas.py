@@ -7,9 +7,10 @@ import math
 from typing import Annotated, Any, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
+from fastapi import Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from driftstack_common.protocol import URL_LIMIT
+from driftstack_common.protocol import NOTICE_LIMIT, URL_LIMIT
 
 METADATA_LIMIT: Final = 16 * 1024
 """Most bytes of a session's metadata, as compact JSON in UTF-8."""
@@ -17,7 +18,22 @@ DEFAULT_TIMEOUT_MS: Final = 30_000
 _INTEGERS: Final = range(-(2**63), 2**63)
 
 UUID_PATTERN: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+SESSION_EXAMPLE: Final = "ses_9d2f0c1e-5b7a-4f0e-8a3d-2c6b1e4f7a90"
+CURSOR_EXAMPLE: Final = "AQAAAZ4b1jQAnS8MHlt6Tw6KPSxrHk96kKhm0P1kCA"
+CREATED_EXAMPLE: Final = "2026-05-12T12:00:00.000Z"
 TIME_EXAMPLE: Final = "2026-05-12T12:00:08.000Z"
+
+# What has another form is no session's id, which is a 404 as any unknown one: the pattern is not enforced.
+SessionId = Annotated[
+    str,
+    Path(
+        description="Id of the session.",
+        examples=[SESSION_EXAMPLE],
+        json_schema_extra={"pattern": f"^ses_{UUID_PATTERN}$"},
+    ),
+]
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+"""RFC 3339, UTC, milliseconds."""
 
 
 def check_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -68,24 +84,40 @@ class RequestModel(BaseModel):
     UNION: ClassVar[str] = ""
 
 
+class AnswerModel(BaseModel):
+    """Base of answers: every field is always there."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+
 class CreateSession(RequestModel):
     """Body of a create; null means the same as leaving a key out."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {"archetype": "default", "label": "ticket-JIRA-1234", "metadata": {"ticket": "JIRA-1234"}}
+            "examples": [
+                {},
+                {"label": "ticket-JIRA-1234", "metadata": {"ticket": "JIRA-1234"}},
+                {"archetype": "default", "purpose": "production_customer", "behavioral_profile": "casual"},
+            ]
         }
     )
 
     archetype: Annotated[str, Field(pattern="^[a-z0-9_]{3,60}$")] | None = Field(
         default=None, description="Slug of the device to show to pages; the account's default without it."
     )
-    purpose: Literal["production_customer"] | None = None
-    label: Annotated[str, Field(max_length=120)] | None = Field(default=None, description="A note of your own.")
+    purpose: Literal["production_customer"] | None = Field(
+        default=None, description="What the session is for; there is one value, which is the default."
+    )
+    label: Annotated[str, Field(max_length=120)] | None = Field(
+        default=None, description="A note of your own, up to 120 characters (code points)."
+    )
     metadata: Annotated[dict[str, Any], AfterValidator(check_metadata)] | None = Field(
         default=None, description="Any JSON object, at most 16 KiB; comes back as it is."
     )
-    profile_id: str | None = Field(default=None, description="A profile of the account.")
+    profile_id: str | None = Field(
+        default=None, description="A profile of the account. There are none yet: any value is 404."
+    )
     behavioral_profile: Literal["casual", "regular", "power_user"] | None = Field(
         default=None, description="Pace of typing and pointer movement; regular without it."
     )
@@ -94,10 +126,19 @@ class CreateSession(RequestModel):
 class NavigateRequest(RequestModel):
     """Body of a navigate."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"url": "https://example.com", "wait_until": "load"}})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"url": "https://example.com", "wait_until": "load"},
+                {"url": "https://example.com/search?q=tea", "wait_until": "networkidle", "timeout_ms": 60000},
+                {"url": "about:blank"},
+            ]
+        }
+    )
 
     url: Annotated[str, Field(min_length=1, max_length=URL_LIMIT), AfterValidator(check_url)] = Field(
-        description="http, https or about:blank.",
+        description="http, https or exactly about:blank; not the browser's own pod, in any spelling. A user and "
+        "password in it are given to the site, and appear in no log.",
         json_schema_extra={"pattern": "^([hH][tT][tT][pP][sS]?://[^/?#]|about:blank$)"},
     )
     wait_until: Literal["load", "domcontentloaded", "networkidle"] | None = Field(
@@ -111,9 +152,15 @@ class NavigateRequest(RequestModel):
 class CaptureRequest(RequestModel):
     """Body of a capture."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"kind": "screenshot"}})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"kind": "screenshot"}, {"kind": "screenshot", "full_page": True}, {"kind": "pdf"}]
+        }
+    )
 
-    kind: Literal["screenshot", "dom_snapshot", "pdf"]
+    kind: Literal["screenshot", "dom_snapshot", "pdf"] = Field(
+        description="PNG; JSON of the document with layout and styles; PDF."
+    )
     full_page: bool | None = Field(
         default=None, description="Screenshots only: all of the page, not what is visible."
     )
@@ -124,62 +171,80 @@ class PageQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(default=50, ge=1, le=100)
+    limit: int = Field(default=50, ge=1, le=100, description="Most sessions of the page.")
     cursor: str | None = Field(
-        default=None, min_length=1, max_length=512, description="`next_cursor` of the page before."
+        default=None,
+        min_length=1,
+        max_length=512,
+        description="`next_cursor` of the page before.",
     )
 
 
-class SessionObject(BaseModel):
-    """A session."""
+class SessionObject(AnswerModel):
+    """A session: live, or in the history."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {
-                "id": "ses_9d2f0c1e-5b7a-4f0e-8a3d-2c6b1e4f7a90",
-                "account_id": "acc_1f6a3b52-8c4d-4e7f-9a0b-3d5c7e9f1a2b",
-                "api_key_id": "key_7b3e5d1c-2a4f-4c6e-8b9d-0f1a2c3e4d5b",
-                "status": "ready",
-                "archetype": "default",
-                "purpose": "production_customer",
-                "label": "ticket-JIRA-1234",
-                "metadata": {"ticket": "JIRA-1234"},
-                "created_at": "2026-05-12T12:00:00.000Z",
-                "updated_at": TIME_EXAMPLE,
-                "last_state_at": TIME_EXAMPLE,
-                "destroyed_at": None,
-                "egress_capabilities": None,
-                "egress_capability_report": None,
-            }
+            "examples": [
+                {
+                    "id": SESSION_EXAMPLE,
+                    "account_id": "acc_1f6a3b52-8c4d-4e7f-9a0b-3d5c7e9f1a2b",
+                    "api_key_id": "key_7b3e5d1c-2a4f-4c6e-8b9d-0f1a2c3e4d5b",
+                    "status": "ready",
+                    "archetype": "default",
+                    "purpose": "production_customer",
+                    "label": "ticket-JIRA-1234",
+                    "metadata": {"ticket": "JIRA-1234"},
+                    "created_at": CREATED_EXAMPLE,
+                    "updated_at": TIME_EXAMPLE,
+                    "last_state_at": TIME_EXAMPLE,
+                    "destroyed_at": None,
+                    "egress_capabilities": None,
+                    "egress_capability_report": None,
+                }
+            ]
         }
     )
 
     id: str = Field(pattern=f"^ses_{UUID_PATTERN}$")
     account_id: str = Field(pattern=f"^acc_{UUID_PATTERN}$")
-    api_key_id: str = Field(pattern=f"^key_{UUID_PATTERN}$")
-    status: Literal["creating", "ready", "busy", "destroyed", "errored"]
-    archetype: str = Field(pattern="^[a-z0-9_]{3,60}$")
+    api_key_id: str = Field(
+        pattern=f"^key_{UUID_PATTERN}$",
+        description="The key that made it; of all zeros for sessions made with kubectl.",
+    )
+    status: Literal["creating", "ready", "busy", "destroyed", "errored"] = Field(
+        description="creating → ready ⇄ busy → destroyed, or errored from any; the last two are final."
+    )
+    archetype: str = Field(pattern="^[a-z0-9_]{3,60}$", description="Slug of the device that pages see.")
     purpose: Literal["production_customer"]
     label: str | None
     metadata: dict[str, Any] | None
-    created_at: str = Field(json_schema_extra={"format": "date-time"})
-    updated_at: str = Field(json_schema_extra={"format": "date-time"})
-    last_state_at: str | None = Field(description="Last change of status; null until the first.")
-    destroyed_at: str | None = Field(description="End of the session, also when it errored.")
-    egress_capabilities: None = None
-    egress_capability_report: None = None
+    created_at: Time
+    updated_at: Time
+    last_state_at: Time | None = Field(description="Last change of status; null until the first.")
+    destroyed_at: Time | None = Field(description="End of the session, also when it errored; null until then.")
+    egress_capabilities: None = Field(default=None, description="Always null.")
+    egress_capability_report: None = Field(default=None, description="Always null.")
 
 
-class SessionPage(BaseModel):
-    """A page of sessions, newest first; next_cursor is null on the last one."""
+class SessionPage(AnswerModel):
+    """A page of sessions, newest first."""
 
     data: list[SessionObject]
     has_more: bool
-    next_cursor: str | None = Field(max_length=512)
+    next_cursor: str | None = Field(
+        max_length=512, description="`cursor` of the next page; null on the last one.", examples=[CURSOR_EXAMPLE]
+    )
 
 
-class NoticeObject(BaseModel):
+class NoticeObject(AnswerModel):
     """Something the page wanted of a person during the step, and what became of it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"kind": "popup", "outcome": "front", "text": "", "url": "https://example.com/help"}]
+        }
+    )
 
     kind: Literal["alert", "confirm", "prompt", "beforeunload", "popup", "download", "file_chooser"]
     outcome: Literal["accepted", "dismissed", "front", "background", "closed", "refused", "cancelled"]
@@ -187,21 +252,55 @@ class NoticeObject(BaseModel):
     url: str = Field(description="A popup's or download's.")
 
 
-class NavigateResult(BaseModel):
-    """Where the page went; status is the HTTP status of the main document."""
-
-    url: str
-    status: int = Field(ge=100, le=999)
-    final_url: str
-    duration_ms: int = Field(ge=0)
-    notices: list[NoticeObject] = Field(default_factory=list)
+Duration = Annotated[int, Field(ge=0, description="How long it took, in milliseconds.")]
+Notices = Annotated[list[NoticeObject], Field(max_length=NOTICE_LIMIT, description="What the page asked for.")]
 
 
-class CaptureResult(BaseModel):
-    """A capture; byte_size is the size before base64."""
+class NavigateResult(AnswerModel):
+    """Where the page went."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "url": "http://example.com/",
+                    "status": 200,
+                    "final_url": "https://example.com/",
+                    "duration_ms": 412,
+                    "notices": [],
+                }
+            ]
+        }
+    )
+
+    url: str = Field(description="What was asked for.")
+    status: int = Field(
+        ge=100, le=999, description="HTTP status of the main document, after redirects; 200 for about:blank."
+    )
+    final_url: str = Field(description="Where redirects led to.")
+    duration_ms: Duration
+    notices: Notices = Field(default_factory=list)
+
+
+class CaptureResult(AnswerModel):
+    """A capture, inline."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "kind": "screenshot",
+                    "data": "iVBORw0KGgo=",
+                    "encoding": "base64",
+                    "byte_size": 8,
+                    "duration_ms": 95,
+                }
+            ]
+        }
+    )
 
     kind: Literal["screenshot", "dom_snapshot", "pdf"]
-    data: str
+    data: str = Field(json_schema_extra={"contentEncoding": "base64"})
     encoding: Literal["base64"] = "base64"
-    byte_size: int = Field(ge=0)
-    duration_ms: int = Field(ge=0)
+    byte_size: int = Field(ge=0, description="Size before base64.")
+    duration_ms: Duration

@@ -12,7 +12,7 @@ from driftstack_api.bodies import JsonBody, request_body
 from driftstack_api.openapi import problems
 from driftstack_api.services import services
 from driftstack_api.sessions.endpoints import STEP_PROBLEMS, Reader, Writer
-from driftstack_api.sessions.schemas import DEFAULT_TIMEOUT_MS
+from driftstack_api.sessions.schemas import DEFAULT_TIMEOUT_MS, SessionId
 from driftstack_api.sessions.step_schemas import (
     ExtractRequest,
     ExtractResult,
@@ -25,6 +25,7 @@ from driftstack_api.sessions.step_schemas import (
 from driftstack_common.protocol_steps import Extract, Interact, State, Wait
 
 BODIES: Final = (InteractRequest, WaitRequest, ExtractRequest)
+ANSWERS: Final = (StateResult,)
 STATE_TIMEOUT_MS: Final = 15_000
 """A read's clients wait less long than a step's."""
 
@@ -42,7 +43,7 @@ R = TypeVar("R", bound=BaseModel)
 )
 async def interact(
     request: Request,
-    session_id: str,
+    session_id: SessionId,
     caller: Writer,
     body: Annotated[InteractRequest, Depends(JsonBody(InteractRequest))],
 ) -> InteractResult:
@@ -62,7 +63,7 @@ async def interact(
 )
 async def wait(
     request: Request,
-    session_id: str,
+    session_id: SessionId,
     caller: Writer,
     body: Annotated[WaitRequest, Depends(JsonBody(WaitRequest))],
 ) -> WaitResult:
@@ -82,7 +83,7 @@ async def wait(
 )
 async def extract(
     request: Request,
-    session_id: str,
+    session_id: SessionId,
     caller: Writer,
     body: Annotated[ExtractRequest, Depends(JsonBody(ExtractRequest))],
 ) -> ExtractResult:
@@ -96,12 +97,13 @@ async def extract(
 
 @router.get(
     "/{session_id}/state",
+    operation_id="get_state",
     summary="Read the page's state",
     responses=problems(
         "not-found", "conflict", "session-destroyed", "payload-too-large", "driver-error", "session-timeout"
     ),
 )
-async def state(request: Request, session_id: str, caller: Reader) -> StateResult:
+async def state(request: Request, session_id: SessionId, caller: Reader) -> StateResult:
     """URL, title, cookies and local storage of the page. A step like the others: one runs at a time."""
     scope, step = services(request), State(timeout_ms=STATE_TIMEOUT_MS)
     done = await scope.steps.run(

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
 
-from driftstack_api.sessions.schemas import TIME_EXAMPLE, NoticeObject, RequestModel
+from driftstack_api.sessions.schemas import (
+    TIME_EXAMPLE,
+    AnswerModel,
+    Duration,
+    Notices,
+    RequestModel,
+    Time,
+)
 from driftstack_common.protocol_steps import (
     PATTERN_LIMIT,
     SCROLL_LIMIT,
@@ -70,7 +77,16 @@ class PressAction(RequestModel):
 class InteractRequest(RequestModel):
     """Body of an interact."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"action": {"kind": "tap", "selector": "#submit"}}})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"action": {"kind": "tap", "selector": "#submit"}},
+                {"action": {"kind": "type", "selector": "#password", "text": "hunter2", "sensitive": True}},
+                {"action": {"kind": "scroll", "delta_y": 600}},
+                {"action": {"kind": "press", "key": "Enter"}, "timeout_ms": 2000},
+            ]
+        }
+    )
     UNION: ClassVar = "action"
 
     action: TapAction | TypeAction | ScrollAction | PressAction = Field(discriminator="kind")
@@ -112,7 +128,12 @@ class WaitRequest(RequestModel):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {"condition": {"kind": "selector", "selector": "#result"}, "timeout_ms": 5000}
+            "examples": [
+                {"condition": {"kind": "selector", "selector": "#result"}, "timeout_ms": 5000},
+                {"condition": {"kind": "selector_hidden", "selector": ".spinner"}},
+                {"condition": {"kind": "url_matches", "pattern": "/orders/[0-9]+$"}},
+                {"condition": {"kind": "time", "ms": 500}},
+            ]
         }
     )
     UNION: ClassVar = "condition"
@@ -178,50 +199,63 @@ class ExtractRequest(RequestModel):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {
-                "extractions": [
-                    {"name": "title", "selector": "h1", "type": "text"},
-                    {
-                        "name": "rows",
-                        "selector": "table tr",
-                        "type": "list",
-                        "extract": {"city": {"type": "text", "selector": "td"}},
-                    },
-                ]
-            }
+            "examples": [
+                {
+                    "extractions": [
+                        {"name": "title", "selector": "h1", "type": "text"},
+                        {"name": "price", "selector": ".price", "type": "text", "transform": "number"},
+                        {
+                            "name": "rows",
+                            "selector": "table tr",
+                            "type": "list",
+                            "extract": {"city": {"type": "text", "selector": "td"}},
+                        },
+                    ]
+                }
+            ]
         }
     )
 
     extractions: Annotated[list[Extraction], Field(min_length=1, max_length=100), AfterValidator(_distinct)]
 
 
-class InteractResult(BaseModel):
+class InteractResult(AnswerModel):
     """The interaction is done."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"ok": True, "duration_ms": 87, "notices": []}]})
+
     ok: Literal[True] = True
-    duration_ms: int = Field(ge=0)
-    notices: list[NoticeObject] = Field(default_factory=list)
+    duration_ms: Duration
+    notices: Notices = Field(default_factory=list)
 
 
-class WaitResult(BaseModel):
+class WaitResult(AnswerModel):
     """Whether the condition was met in time."""
 
-    satisfied: bool
-    duration_ms: int = Field(ge=0)
-    notices: list[NoticeObject] = Field(default_factory=list)
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"satisfied": True, "duration_ms": 1204, "notices": []}]}
+    )
+
+    satisfied: bool = Field(description="False when time was up first, which is a success too.")
+    duration_ms: Duration
+    notices: Notices = Field(default_factory=list)
 
 
-class ExtractResult(BaseModel):
+class ExtractResult(AnswerModel):
     """The values by name; null where nothing matched."""
 
     model_config = ConfigDict(
-        json_schema_extra={"example": {"value": {"title": "Weather", "rows": [{"city": "Oslo"}, {"city": "Rome"}]}}}
+        json_schema_extra={
+            "examples": [
+                {"value": {"title": "Weather", "price": 3.5, "rows": [{"city": "Oslo"}, {"city": "Rome"}]}}
+            ]
+        }
     )
 
     value: dict[str, Any]
 
 
-class CookieObject(BaseModel):
+class CookieObject(AnswerModel):
     """A cookie; expires in seconds since 1970, null for one that ends with the session."""
 
     name: str
@@ -234,7 +268,7 @@ class CookieObject(BaseModel):
     same_site: Literal["Strict", "Lax", "None"] | None
 
 
-class PageError(BaseModel):
+class PageError(AnswerModel):
     """Why the page is not what was asked for."""
 
     kind: Literal["http", "tls", "dns", "net", "timeout"]
@@ -242,26 +276,39 @@ class PageError(BaseModel):
     message: str = Field(max_length=500)
 
 
-class PageProgress(BaseModel):
+class PageProgress(AnswerModel):
     """How far the page is."""
 
     state: Literal["loading", "loaded", "errored"]
     error: PageError | None = None
 
 
-class StateResult(BaseModel):
+class StateResult(AnswerModel):
     """The page in front: what it is, and what the browser has stored; local storage is its origin's."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {
-                "url": "https://example.com/",
-                "title": "Example Domain",
-                "cookies": [],
-                "local_storage": {"theme": "dark"},
-                "page_state": {"state": "loaded", "error": None},
-                "captured_at": TIME_EXAMPLE,
-            }
+            "examples": [
+                {
+                    "url": "https://example.com/",
+                    "title": "Example Domain",
+                    "cookies": [
+                        {
+                            "name": "id",
+                            "value": "a3fWa",
+                            "domain": "example.com",
+                            "path": "/",
+                            "expires": 1800000000.5,
+                            "http_only": True,
+                            "secure": True,
+                            "same_site": "Lax",
+                        }
+                    ],
+                    "local_storage": {"theme": "dark"},
+                    "page_state": {"state": "loaded", "error": None},
+                    "captured_at": TIME_EXAMPLE,
+                }
+            ]
         }
     )
 
@@ -270,4 +317,4 @@ class StateResult(BaseModel):
     cookies: list[CookieObject]
     local_storage: dict[str, str]
     page_state: PageProgress
-    captured_at: str = Field(json_schema_extra={"format": "date-time"})
+    captured_at: Time

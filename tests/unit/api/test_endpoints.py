@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
+from starlette.requests import Request
 
 from driftstack_api.agents import problem_of
 from driftstack_api.auth import permits
 from driftstack_api.problems import Problem
 from driftstack_api.sessions.create import body_hash, random_name
-from driftstack_api.sessions.endpoints import preferred_wait
+from driftstack_api.sessions.headers import preferred_wait
 from driftstack_api.sessions.schemas import CreateSession
 from driftstack_api.wire import whole
 from driftstack_common.agent_client import AgentProblem, AgentTimeout, AgentUnreachable
@@ -20,7 +21,6 @@ from driftstack_common.protocol import ProblemCode
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [
-        (None, None),
         ("", None),
         ("respond-async", None),
         ("wait=5", 5),
@@ -33,8 +33,17 @@ from driftstack_common.protocol import ProblemCode
         ("waiting=5", None),
     ],
 )
-def test_prefer(header: str | None, seconds: int | None) -> None:
-    assert preferred_wait(header) == seconds
+def test_prefer(header: str, seconds: int | None) -> None:
+    assert preferred_wait(_request(("prefer", header))) == seconds
+
+
+def test_prefer_in_several_headers_or_none() -> None:
+    assert preferred_wait(_request(("prefer", "respond-async"), ("prefer", "wait=4"))) == 4
+    assert preferred_wait(_request()) is None
+
+
+def _request(*headers: tuple[str, str]) -> Request:
+    return Request({"type": "http", "headers": [(name.encode(), value.encode()) for name, value in headers]})
 
 
 @pytest.mark.parametrize(
