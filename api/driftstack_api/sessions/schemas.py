@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
 from fastapi import Path
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from driftstack_common.protocol import NOTICE_LIMIT, URL_LIMIT
 
@@ -71,6 +71,15 @@ def _check_numbers(value: Any) -> None:
         raise ValueError("NaN and infinite numbers are not JSON")
     elif isinstance(value, int) and value not in _INTEGERS:
         raise ValueError("whole numbers must fit in 64 bits")
+
+
+def _whole(number: Any) -> Any:
+    """Take 5000.0 for 5000, which are one number in JSON, and integers by JSON Schema."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+WHOLE: Final = BeforeValidator(_whole)
+"""Put last into the annotation of an int, or its bounds are lost to the schema."""
 
 
 class RequestModel(BaseModel):
@@ -144,7 +153,7 @@ class NavigateRequest(RequestModel):
     wait_until: Literal["load", "domcontentloaded", "networkidle"] | None = Field(
         default=None, description="What to wait for; load without it."
     )
-    timeout_ms: Annotated[int, Field(ge=1000, le=120_000)] | None = Field(
+    timeout_ms: Annotated[int, Field(ge=1000, le=120_000), WHOLE] | None = Field(
         default=None, description="Milliseconds the step may take; 30000 without it."
     )
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
 
 from driftstack_api.sessions.schemas import (
     TIME_EXAMPLE,
+    WHOLE,
     AnswerModel,
     Duration,
     Notices,
@@ -32,7 +33,7 @@ FIELDS_LIMIT: Final = 100
 
 Selector = Annotated[str, Field(min_length=1, max_length=SELECTOR_LIMIT, description=SELECTOR_NOTE)]
 Name = Annotated[str, Field(min_length=1, max_length=NAME_LIMIT)]
-Distance = Annotated[int, Field(ge=-SCROLL_LIMIT, le=SCROLL_LIMIT, description="CSS pixels; 0 without it.")]
+Distance = Annotated[int, Field(ge=-SCROLL_LIMIT, le=SCROLL_LIMIT, description="CSS pixels; 0 without it."), WHOLE]
 
 
 class TapAction(RequestModel):
@@ -48,7 +49,7 @@ class TypeAction(RequestModel):
     kind: Literal["type"]
     selector: Selector
     text: str = Field(max_length=TEXT_LIMIT)
-    delay_ms: Annotated[int, Field(ge=0, le=500)] | None = Field(
+    delay_ms: Annotated[int, Field(ge=0, le=500), WHOLE] | None = Field(
         default=None, description="Pause after each character; the session's pace without it."
     )
     sensitive: bool | None = Field(
@@ -90,7 +91,7 @@ class InteractRequest(RequestModel):
     UNION: ClassVar = "action"
 
     action: TapAction | TypeAction | ScrollAction | PressAction = Field(discriminator="kind")
-    timeout_ms: Annotated[int, Field(ge=100, le=60_000)] | None = Field(
+    timeout_ms: Annotated[int, Field(ge=100, le=60_000), WHOLE] | None = Field(
         default=None, description="Milliseconds the step may take; 30000 without it."
     )
 
@@ -120,7 +121,7 @@ class TimeCondition(RequestModel):
     """So many milliseconds have passed."""
 
     kind: Literal["time"]
-    ms: int = Field(ge=0, le=60_000)
+    ms: Annotated[int, Field(ge=0, le=60_000), WHOLE]
 
 
 class WaitRequest(RequestModel):
@@ -141,7 +142,7 @@ class WaitRequest(RequestModel):
     condition: SelectorCondition | SelectorHiddenCondition | UrlMatchesCondition | TimeCondition = Field(
         discriminator="kind"
     )
-    timeout_ms: Annotated[int, Field(ge=100, le=120_000)] | None = Field(
+    timeout_ms: Annotated[int, Field(ge=100, le=120_000), WHOLE] | None = Field(
         default=None, description="Milliseconds to wait at most; 30000 without it."
     )
 
