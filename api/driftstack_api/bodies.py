@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from codecs import BOM_UTF8
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -50,7 +51,7 @@ class JsonBody(Generic[M]):
         try:
             body = self._model.model_validate_json(raw)
         except ValidationError as error:
-            raise _problem(error, getattr(self._model, "UNION", "")) from error
+            raise _problem(error, raw, getattr(self._model, "UNION", "")) from error
         _check_names(raw)
         return body
 
@@ -120,10 +121,11 @@ def _too_slow() -> Problem:
     return Problem("bad-request", detail, status=408, headers={"Connection": "close"})
 
 
-def _problem(error: ValidationError, union: str) -> Problem:
+def _problem(error: ValidationError, raw: bytes, union: str) -> Problem:
     details = error.errors(include_url=False, include_input=False)
     if details[0]["type"] == "json_invalid":
-        return Problem("bad-request", f"The body is not JSON in UTF-8. {details[0]['msg']}.")
+        mark = " without a byte order mark" if raw.startswith(BOM_UTF8) else ""
+        return Problem("bad-request", f"The body is not JSON in UTF-8{mark}. {details[0]['msg']}.")
     return invalid([Issue(_path(detail["loc"], detail["type"], union), said(detail)) for detail in details])
 
 

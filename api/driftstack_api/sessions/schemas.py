@@ -41,7 +41,7 @@ def check_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     _check_numbers(metadata)
     size = len(json.dumps(metadata, separators=(",", ":"), ensure_ascii=False).encode())
     if size > METADATA_LIMIT:
-        raise ValueError(f"at most {METADATA_LIMIT} bytes as JSON, not {size}")
+        raise ValueError(f"Should have at most {METADATA_LIMIT} bytes as JSON, not {size}")
     return metadata
 
 
@@ -50,14 +50,16 @@ def check_url(url: str) -> str:
     if url == "about:blank":
         return url
     if any(character <= " " or character == "\x7f" for character in url):
-        raise ValueError("a URL has no spaces or control characters")
-    parts = urlsplit(url)
+        raise ValueError("Should have no spaces or control characters; write a space as %20")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError("Should have a host, and a port from 1 to 65535 if any") from error
     if parts.scheme not in ("http", "https"):
-        raise ValueError("only http, https and about:blank")
-    if not parts.hostname:
-        raise ValueError("a host is missing")
-    if parts.port == 0:
-        raise ValueError("port 0 is no port")
+        raise ValueError("Should be a whole URL: http, https or exactly about:blank")
+    if not host or port == 0:
+        raise ValueError("Should have a host, and a port from 1 to 65535 if any")
     return url
 
 
@@ -68,9 +70,9 @@ def _check_numbers(value: Any) -> None:
         for item in value:
             _check_numbers(item)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("NaN and infinite numbers are not JSON")
+        raise ValueError("Numbers should be finite: JSON has no NaN and no infinity")
     elif isinstance(value, int) and value not in _INTEGERS:
-        raise ValueError("whole numbers must fit in 64 bits")
+        raise ValueError("Whole numbers should fit in 64 bits; send larger ones as strings")
 
 
 def _whole(number: Any) -> Any:

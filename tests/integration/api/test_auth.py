@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx2
 import pytest
 
 from driftstack_common.kube.errors import Unreachable
@@ -18,7 +19,23 @@ async def known(api: Facade, name: str) -> None:
     await until(lambda: api.app.state.services.caches.keys.find(sha256))
 
 
-@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic abc", "ds_live_x", "Bearer a b"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic abc",
+        "Basic ZHNfbGl2ZV94Og==",
+        "ds_live_x",
+        "Bearer a b",
+        "Bearer ds_live_x, Bearer ds_live_x",
+        "Bearer " + "x" * 10_240,
+        "Bearer\tds_live_x",
+        "Token ds_live_x",
+    ],
+)
 async def test_no_usable_header(api: Facade, header: str | None) -> None:
     headers = {} if header is None else {"Authorization": header}
     answer = await api.call("GET", "/v1/whoami", key=None, headers=headers)
@@ -26,10 +43,25 @@ async def test_no_usable_header(api: Facade, header: str | None) -> None:
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-async def test_a_key_that_nobody_has(api: Facade) -> None:
-    for token in ("ds_live_" + "x" * 43, "x", "x" * 512):
+async def test_a_key_that_nobody_has(api: Facade, world: World) -> None:
+    key = world.keys["acme"].plaintext
+    one_off = [
+        key[:-1] + ("a" if key[-1] != "a" else "b"),
+        key[:-1],
+        key + "a",
+        key.upper(),
+        key[8:],
+        f"sk_{key[3:]}",
+    ]
+    for token in ("ds_live_" + "x" * 43, "x", "x" * 512, *one_off):
         answer = await api.call("GET", "/v1/whoami", key=None, headers={"Authorization": f"Bearer {token}"})
         check(answer, 401, "invalid-key")
+
+
+async def test_several_headers_are_none(api: Facade, world: World) -> None:
+    header = (b"Authorization", f"Bearer {world.keys['acme'].plaintext}".encode())
+    request = httpx2.Request("GET", "http://facade/v1/whoami", headers=[header, header])
+    check(await api.http.send(request), 401, "unauthorized")
 
 
 async def test_keys_that_no_longer_work(api: Facade, world: World) -> None:
