@@ -101,6 +101,12 @@ async def test_a_failed_load_names_chromiums_error(session: Driver, site: Site, 
     assert (await navigate(session, f"{site.base}/hello")).status == 200
 
 
+async def test_a_user_and_password_in_a_url_reach_the_site(session: Driver, site: Site) -> None:
+    assert (await navigate(session, f"{site.base.replace('://', '://user:hunter2@')}/auth")).status == 401
+    given = [headers.get("authorization") for path, headers in site.requests if path == "/auth"]
+    assert given[-1] == "Basic dXNlcjpodW50ZXIy"
+
+
 @pytest.mark.parametrize(
     "url",
     [
