@@ -21,6 +21,10 @@ MOST_CONNECTIONS: Final = 2000
 """Connections to one replica, idle ones among them; uvicorn's own bound answers in plain text."""
 
 
+_LONG_HEAD: Final = f"A request line and its headers can have at most {HEAD_LIMIT} bytes."
+_NO_HTTP: Final = "This is not a well-formed HTTP request."
+
+
 class _BoundedProtocol(HttpToolsProtocol):
     """HTTP/1.1 whose connections are bounded in number, and request heads in size and time."""
 
@@ -51,7 +55,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         if self._late is not None:
             self._head += len(data)
             if self._head > HEAD_LIMIT and not self.transport.is_closing():
-                self.send_400_response("")
+                self.send_400_response(_LONG_HEAD)
 
     def refuse_connection(self) -> None:
         """Hang up on one connection too many."""
@@ -74,8 +78,9 @@ def http_protocol(base: str) -> type[HttpToolsProtocol]:
         """HTTP/1.1 whose own refusals are problems."""
 
         def send_400_response(self, msg: str) -> None:
-            """Answer what could not be parsed, and hang up."""
-            self.transport.write(whole(Problem("bad-request", "This is not a well-formed HTTP request."), base))
+            """Answer what could not be parsed, and hang up; uvicorn's own message says nothing."""
+            detail = msg if msg == _LONG_HEAD else _NO_HTTP
+            self.transport.write(whole(Problem("bad-request", detail), base))
             self.transport.close()
 
         def refuse_connection(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Annotated, Any, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
@@ -177,12 +178,21 @@ class CaptureRequest(RequestModel):
     )
 
 
+def _digits(text: Any) -> Any:
+    """Refuse what pydantic would take for a number too: ` 5`, `1_0`, `5.0`, digits of other scripts."""
+    if isinstance(text, str) and not re.fullmatch("-?[0-9]{1,9}", text):
+        raise ValueError("Should be a whole number from 1 to 100")
+    return text
+
+
 class PageQuery(BaseModel):
     """Query of a list; numbers come as text here, so it is not strict."""
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(default=50, ge=1, le=100, description="Most sessions of the page.")
+    limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(_digits)] = Field(
+        default=50, description="Most sessions of the page."
+    )
     cursor: str | None = Field(
         default=None,
         min_length=1,

@@ -100,7 +100,7 @@ def facade() -> Iterator[Served]:
     running.stop()
 
 
-@pytest.mark.timeout(60 + 30 * FUZZ)
+@pytest.mark.timeout(180 + 30 * FUZZ)
 @schema.parametrize()
 @SETTINGS
 def test_generated_calls(case: schemathesis.Case[Any], facade: Served) -> None:
@@ -110,7 +110,7 @@ def test_generated_calls(case: schemathesis.Case[Any], facade: Served) -> None:
     case.call_and_validate(**facade.how)
 
 
-@pytest.mark.timeout(60 + 30 * FUZZ)
+@pytest.mark.timeout(180 + 30 * FUZZ)
 def test_calls_that_follow_each_other(facade: Served) -> None:
     class Life(schema.as_state_machine()):  # type: ignore[misc] # made at run time
         """Sessions from their create to after their end, along the links of the description."""

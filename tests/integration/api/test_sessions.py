@@ -275,6 +275,9 @@ async def test_a_delete_shows_at_once_and_gives_up_waiting_with_503(
     read = (await api.call("GET", path)).json()
     assert read["status"] == "destroyed"
     assert read["destroyed_at"] >= read["created_at"]
+    assert [item["status"] for item in (await api.call("GET", "/v1/sessions")).json()["data"]] == ["destroyed"]
+    for step in (api.call("GET", f"{path}/state"), api.call("POST", f"{path}/capture", json={"kind": "pdf"})):
+        assert (await step).status_code == 410
     world.operator.end("acct-acme", world.session(created["id"])["metadata"]["name"])
     assert (await api.call("DELETE", path)).status_code == 204
 
@@ -328,7 +331,21 @@ async def test_what_the_watch_has_not_shown_yet_is_found_all_the_same(world: Wor
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=101", "limit=-1", "limit=x", "cursor=", "cursor=abc", "cursor=é"]
+    "query",
+    [
+        *(
+            "limit=0",
+            "limit=101",
+            "limit=-1",
+            "limit=x",
+            "limit=",
+            "limit=1_0",
+            "limit=5.0",
+            "limit=%205",
+            "limit=٥",
+        ),
+        *(f"limit={'1' * 5000}", "cursor=", "cursor=abc", "cursor=é"),
+    ],
 )
 async def test_bad_pages_are_refused(api: Facade, query: str) -> None:
     answer = await api.call("GET", f"/v1/sessions?{query}")
