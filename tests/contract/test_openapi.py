@@ -16,6 +16,7 @@ from driftstack_api.openapi import EXTENSIONS
 from driftstack_api.problems import MEDIA_TYPE, TYPES
 from driftstack_api.settings import Settings
 from tests.contract.crds import ROOT
+from tests.integration.api.test_sessions import FIELDS as FIELDS_OF_A_SESSION
 
 PUBLISHED: Final[dict[str, Any]] = json.loads((ROOT / "docs" / "reference" / "openapi.json").read_text())
 BASE: Final = "https://errors.driftstack.dev/"
@@ -336,22 +337,7 @@ def test_requests_have_these_fields_and_no_others(model: str) -> None:
 
 
 ALWAYS: Final[dict[str, set[str]]] = {
-    "SessionObject": {
-        "id",
-        "account_id",
-        "api_key_id",
-        "status",
-        "archetype",
-        "purpose",
-        "label",
-        "metadata",
-        "created_at",
-        "updated_at",
-        "last_state_at",
-        "destroyed_at",
-        "egress_capabilities",
-        "egress_capability_report",
-    },
+    "SessionObject": FIELDS_OF_A_SESSION,
     "SessionPage": {"data", "has_more", "next_cursor"},
     "NavigateResult": {"url", "status", "final_url", "duration_ms", "notices"},
     "CaptureResult": {"kind", "data", "encoding", "byte_size", "duration_ms"},
