@@ -43,6 +43,7 @@ async def _serve(settings: Settings) -> bool:
             host=settings.host,
             port=settings.port,
             http=http_protocol(settings.problem_type_base),
+            ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,

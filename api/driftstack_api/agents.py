@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import asyncio
 
+from driftstack_api.devtools.dial import dial
+from driftstack_api.keys import MountedKeys
 from driftstack_api.problems import Issue, Problem, invalid, unavailable
 from driftstack_common.agent_client import (
     AgentClient,
@@ -13,8 +15,6 @@ from driftstack_common.agent_client import (
     AgentUnreachable,
     Captured,
 )
-from driftstack_common.agent_token import KeyRing
-from driftstack_common.errors import SettingsError
 from driftstack_common.kinds import Browser, Session
 from driftstack_common.logging import get_logger
 from driftstack_common.protocol import Capture, EndReason, Navigate, Navigated, ProblemCode
@@ -42,13 +42,11 @@ class Agents:
 
     Args:
         keys: the ring that pods' tokens are made with.
-        folder: where the ring is read again when a pod names a key that it doesn't have; None never does.
     """
 
-    def __init__(self, client: AgentClient, keys: KeyRing, folder: Path | None = None) -> None:
+    def __init__(self, client: AgentClient, keys: MountedKeys) -> None:
         self._client = client
         self._keys = keys
-        self._folder = folder
 
     async def navigate(self, session: Session, step: Navigate) -> Navigated:
         """Load a page in the session's browser; raises AgentError or Problem."""
@@ -74,29 +72,20 @@ class Agents:
         """Return what the session's page is."""
         return await self._client.state(*self._where(session), step)
 
+    async def devtools(self, session: Session, key: str) -> tuple[asyncio.Transport, bytes]:
+        """Open a WebSocket of DevTools messages, see `dial`; raises AgentError or Problem."""
+        return await dial(*self._where(session), key)
+
     def _where(self, session: Session) -> tuple[str, str, str]:
         browser = _browser(session)
         return browser.address, self._token(browser), session.uid
 
     def _token(self, browser: Browser) -> str:
         try:
-            return self._keys.token(browser.pod, browser.token_key)
-        except KeyError:
-            self._reload()
-        try:
-            return self._keys.token(browser.pod, browser.token_key)
+            return self._keys.ring.token(browser.pod, browser.token_key)
         except KeyError as error:
             _log.error("the agent key of a pod is not in the ring", pod=browser.pod, key=browser.token_key)
             raise unavailable("This session's browser can't be reached: its key is not known here.") from error
-
-    def _reload(self) -> None:
-        """Read the mounted Secret again: keys are rotated while the facade runs."""
-        if self._folder is None:
-            return
-        try:
-            self._keys = KeyRing.load(self._folder)
-        except SettingsError as error:
-            _log.error("agent keys not reloaded", error=str(error))
 
 
 def problem_of(error: AgentError, timeout_ms: int) -> Problem:
@@ -118,6 +107,9 @@ def _of_agent(error: AgentProblem, timeout_ms: int) -> Problem:
         return Problem("driver-error", f"{error.message.rstrip('.')}.{hint}")
     if error.code is ProblemCode.STEP_RUNNING:
         return Problem("conflict", "A step is running in this session; one runs at a time.")
+    if error.code is ProblemCode.TOO_MANY_CLIENTS:
+        limit = error.details.get("limit")
+        return Problem("conflict", f"This session has {limit} DevTools connections already, the most there can be.")
     if error.code is ProblemCode.ENDED:
         return Problem("driver-error", "The session's browser was stopped.") if was_stopped(error) else gone()
     if error.code is ProblemCode.TOO_LARGE:

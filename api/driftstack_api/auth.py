@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,9 +59,28 @@ class Authenticator:
         match = _BEARER.fullmatch(header or "")
         if match is None:
             raise _challenge("unauthorized", "Send the header `Authorization: Bearer ds_live_…`, once.")
+        sha256 = digest(match.group(1))
+        return await self._identify(lambda: self._known(self._caches.keys.find(sha256)))
+
+    async def identify_by_uid(self, uid: str) -> Caller:
+        """Return the caller whose ApiKey object this is; raise as `identify` does."""
+        return await self._identify(lambda: self._known(self._caches.keys.by_uid(uid)))
+
+    def objection(self, caller: Caller, scope: str) -> Problem | None:
+        """Return why a caller would no longer be let in, as far as the copies know."""
+        return _objection(self._known(self._caches.keys.by_uid(caller.key.metadata.uid)), scope)
+
+    async def ask_objection(self, caller: Caller, scope: str) -> Problem | None:
+        """Return why a caller would no longer be let in, as the API server has it; raise KubeError."""
+        try:
+            return _objection(await self._confirm(caller), scope)
+        except Problem as problem:
+            return problem
+
+    async def _identify(self, find: Callable[[], Caller | None]) -> Caller:
         if not self._caches.synced:
             raise unavailable("The service is starting.")
-        caller = self._known(digest(match.group(1)))
+        caller = find()
         if not self._caches.credentials_fresh:
             # An unknown key can't be looked up by its hash, and may be newer than the copy.
             if caller is None:
@@ -70,8 +90,7 @@ class Authenticator:
             raise _unknown()
         return _admit(caller)
 
-    def _known(self, sha256: str) -> Caller | None:
-        key = self._caches.keys.find(sha256)
+    def _known(self, key: ApiKey | None) -> Caller | None:
         account = self._caches.accounts.of_namespace(key.metadata.namespace or "") if key else None
         return Caller(account, key) if key and account else None
 
@@ -106,11 +125,31 @@ class Requires(SecurityBase):
     async def __call__(self, request: Request) -> Caller:
         """Authenticate and authorize."""
         authenticator: Authenticator = request.app.state.services.authenticator
-        given = request.headers.getlist("authorization")
-        caller = await authenticator.identify(given[0] if len(given) == 1 else None)
-        if self._scope is not None and not permits(caller.key.spec.scopes, self._scope):
-            raise Problem("forbidden", f"This API key lacks the scope `{self._scope}`.")
-        return caller
+        caller = await authenticator.identify(authorization(request))
+        return caller if self._scope is None else permit(caller, self._scope)
+
+
+def authorization(request: Request) -> str | None:
+    """Return the request's one Authorization header; None when there is none, or several."""
+    given = request.headers.getlist("authorization")
+    return given[0] if len(given) == 1 else None
+
+
+def permit(caller: Caller, scope: str) -> Caller:
+    """Return a caller who has this scope; raise Problem forbidden for others."""
+    if not permits(caller.key.spec.scopes, scope):
+        raise Problem("forbidden", f"This API key lacks the scope `{scope}`.")
+    return caller
+
+
+def _objection(caller: Caller | None, scope: str) -> Problem | None:
+    try:
+        if caller is None:
+            raise _unknown()
+        permit(_admit(caller), scope)
+    except Problem as problem:
+        return problem
+    return None
 
 
 def _admit(caller: Caller) -> Caller:

@@ -11,22 +11,25 @@ from driftstack_api.lean import lean_record, lean_session
 from driftstack_api.metrics import CACHE_AGE, CACHE_LISTS, CACHE_OBJECTS
 from driftstack_api.sessions.cache import SessionCache
 from driftstack_common.kinds import Account, ApiKey, Archetype, Record, Session
-from driftstack_common.kube.reflector import DEFAULT_TIMING, ListWatch, Reflector, Timing
+from driftstack_common.kube.reflector import DEFAULT_TIMING, ListWatch, Reflector, Signals, Timing
 
 
 class Accounts:
-    """Accounts by their namespace."""
+    """Accounts by their namespace; changes are told under it."""
 
-    def __init__(self) -> None:
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
         self._by_namespace: dict[str, Account] = {}
 
     def stored(self, old: Account | None, new: Account) -> None:
         """Take note of a new or changed account."""
         self._by_namespace[new.namespace] = new
+        self._signals.notify(new.namespace)
 
     def removed(self, old: Account) -> None:
         """Forget an account."""
         self._by_namespace.pop(old.namespace, None)
+        self._signals.notify(old.namespace)
 
     def of_namespace(self, namespace: str) -> Account | None:
         """Return the account that this namespace belongs to."""
@@ -34,16 +37,20 @@ class Accounts:
 
 
 class ApiKeys:
-    """Keys by the hash of the bearer token."""
+    """Keys by the hash of the bearer token, and by uid; changes are told under the namespace."""
 
-    def __init__(self) -> None:
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
         self._by_hash: dict[str, dict[str, ApiKey]] = {}
+        self._by_uid: dict[str, ApiKey] = {}
 
     def stored(self, old: ApiKey | None, new: ApiKey) -> None:
         """Take note of a new or changed key."""
         if old is not None and old.spec.sha256 != new.spec.sha256:
             self.removed(old)
         self._by_hash.setdefault(new.spec.sha256, {})[new.metadata.uid] = new
+        self._by_uid[new.metadata.uid] = new
+        self._signals.notify(new.metadata.namespace or "")
 
     def removed(self, old: ApiKey) -> None:
         """Forget a key."""
@@ -51,6 +58,12 @@ class ApiKeys:
         keys.pop(old.metadata.uid, None)
         if not keys:
             self._by_hash.pop(old.spec.sha256, None)
+        self._by_uid.pop(old.metadata.uid, None)
+        self._signals.notify(old.metadata.namespace or "")
+
+    def by_uid(self, uid: str) -> ApiKey | None:
+        """Return the key whose object this is."""
+        return self._by_uid.get(uid)
 
     def find(self, sha256: str) -> ApiKey | None:
         """Return the key with this hash; the oldest, should somebody have copied it into another namespace."""
@@ -96,13 +109,17 @@ class Caches:
 
     Args:
         fresh_seconds: how long a copy is trusted after its stream has last proven itself.
+
+    Attributes:
+        credentials: tells of changes of accounts and keys, by the account's namespace.
     """
 
     def __init__(
         self, client: ListWatch, system_namespace: str, fresh_seconds: float, timing: Timing = DEFAULT_TIMING
     ) -> None:
-        self.accounts = Accounts()
-        self.keys = ApiKeys()
+        self.credentials = Signals()
+        self.accounts = Accounts(self.credentials)
+        self.keys = ApiKeys(self.credentials)
         self.archetypes = Archetypes(system_namespace)
         self.sessions = SessionCache()
         self._fresh_seconds = fresh_seconds

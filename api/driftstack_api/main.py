@@ -11,11 +11,12 @@ from fastapi import FastAPI
 from driftstack_api import account, failpoints, health, openapi, problems
 from driftstack_api.agents import Agents
 from driftstack_api.context import RequestContext
+from driftstack_api.devtools import endpoints as devtools
+from driftstack_api.keys import MountedKeys
 from driftstack_api.services import Dependencies, Services
 from driftstack_api.sessions import endpoints, step_endpoints
 from driftstack_api.settings import Settings
 from driftstack_common.agent_client import AgentClient, open_session
-from driftstack_common.agent_token import KeyRing
 from driftstack_common.errors import SettingsError
 from driftstack_common.failpoints import Failpoints, WritePoints
 from driftstack_common.kube.client import KubeClient
@@ -56,7 +57,7 @@ def create_app(settings: Settings, dependencies: Dependencies | None = None) -> 
         bodies=(*endpoints.BODIES, *step_endpoints.BODIES),
         answers=(*endpoints.ANSWERS, *step_endpoints.ANSWERS),
     )
-    for router in (endpoints.router, step_endpoints.router, account.router, health.router):
+    for router in (endpoints.router, step_endpoints.router, devtools.router, account.router, health.router):
         app.include_router(router)
     if dependencies is not None and dependencies.failpoints is not None:
         app.include_router(failpoints.router_of(dependencies.failpoints))
@@ -71,7 +72,7 @@ async def connect(settings: Settings) -> AsyncIterator[Dependencies]:
     Raises:
         SettingsError, Unreachable: what the settings name isn't there.
     """
-    keys = KeyRing.load(settings.agent_keys)
+    keys, connect_keys = MountedKeys.load(settings.agent_keys), MountedKeys.load(settings.connect_keys)
     kube = await KubeClient.connect(settings.kubeconfig)
     session = open_session()
     agents = AgentClient(session)
@@ -79,10 +80,10 @@ async def connect(settings: Settings) -> AsyncIterator[Dependencies]:
         if settings.failpoints:
             points = Failpoints()
             guard = WritePoints(points)
-            guarded = Agents(agents.guarded(guard), keys, settings.agent_keys)
-            yield Dependencies(kube.guarded(guard), guarded, failpoints=points)
+            guarded = Agents(agents.guarded(guard), keys)
+            yield Dependencies(kube.guarded(guard), guarded, connect_keys, failpoints=points)
         else:
-            yield Dependencies(kube, Agents(agents, keys, settings.agent_keys))
+            yield Dependencies(kube, Agents(agents, keys), connect_keys)
     finally:
         await session.close()
         await kube.close()

@@ -18,6 +18,9 @@ QUOTA_RETRIES: Final = Counter(
     "driftstack_api_quota_retries_total", "Creates tried again because the quota lagged behind."
 )
 DIRECT_LOOKS: Final = Counter("driftstack_api_direct_looks_total", "Reads of the API server for what no cache had.")
+DEVTOOLS_OPEN: Final = Gauge("driftstack_api_devtools_open", "DevTools connections of this replica.")
+DEVTOOLS_CLOSED: Final = Counter("driftstack_api_devtools_closed_total", "Their ends, by close code.", ["code"])
+DEVTOOLS_BYTES: Final = Counter("driftstack_api_devtools_bytes_total", "What they passed on.", ["direction"])
 CACHE_OBJECTS: Final = Gauge("driftstack_api_cache_objects", "Objects in a cache.", ["kind"])
 CACHE_AGE: Final = Gauge("driftstack_api_cache_age_seconds", "Time since a cache was proven complete.", ["kind"])
 CACHE_LISTS: Final = Gauge("driftstack_api_cache_lists", "Full lists since the start.", ["kind"])

@@ -11,6 +11,9 @@ from starlette.requests import Request
 from driftstack_api.agents import Agents
 from driftstack_api.auth import Authenticator
 from driftstack_api.caches import Caches
+from driftstack_api.devtools.tokens import ConnectTokens
+from driftstack_api.devtools.tunnels import Tunnels
+from driftstack_api.keys import MountedKeys
 from driftstack_api.looks import Looks
 from driftstack_api.sessions.create import Creator
 from driftstack_api.sessions.marks import Marks
@@ -26,10 +29,11 @@ DRAIN_SECONDS: Final = 2.0
 
 @dataclass(frozen=True)
 class Dependencies:
-    """What the facade talks to; with failpoints, tests can arm them."""
+    """What the facade talks to, and the keys of connect URLs; with failpoints, tests can arm them."""
 
     kube: KubeClient
     agents: Agents
+    connect_keys: MountedKeys
     timing: Timing = DEFAULT_TIMING
     failpoints: Failpoints | None = None
 
@@ -47,11 +51,16 @@ class Services:
         self.sessions = Sessions(kube, looks, self.caches, self.marks)
         self.steps = Steps(self.sessions, self.caches.sessions, self.marks)
         self.creator = Creator(kube, self.caches, self.sessions)
+        self.tokens = ConnectTokens(dependencies.connect_keys)
+        self.tunnels = Tunnels(self.caches, self.authenticator, self.sessions, self.steps, self.agents)
+        self.public_url = settings.public_url
 
     async def run(self) -> None:
-        """Keep the caches; when cancelled, let the writes under way end first."""
+        """Keep the caches and watch over what is open; when cancelled, let the writes under way end first."""
         try:
-            await self.caches.run()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.caches.run())
+                group.create_task(self.tunnels.run())
         except asyncio.CancelledError:
             await self.marks.drain(DRAIN_SECONDS)
             raise

@@ -21,6 +21,9 @@ class Settings(BaseSettings):
     Attributes:
         kubeconfig: a file; None uses the pod's own service account.
         agent_keys: folder of the mounted Secret with the keys of the agents' tokens.
+        connect_keys: folder of the mounted Secret with the keys of connect URLs' tokens.
+        public_url: what callers call this service by, `https://…`, for the URLs it gives them; None goes by each
+            request's own Host and scheme.
         system_namespace: where the catalogue of archetypes is.
         problem_type_base: what `type` of every problem begins with.
         fresh_seconds: a cache whose watch has proven itself within this time is trusted; see `/readyz`. Watches do
@@ -35,6 +38,8 @@ class Settings(BaseSettings):
     metrics_port: int = Field(default=9090, ge=0, le=65535)
     kubeconfig: Path | None = None
     agent_keys: Path = Path("/etc/driftstack/agent-keys")
+    connect_keys: Path = Path("/etc/driftstack/connect-keys")
+    public_url: str | None = Field(default=None, pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")
     system_namespace: str = SYSTEM_NAMESPACE
     problem_type_base: str = Field(default="https://errors.driftstack.dev/", pattern=r"^https?://.+/$")
     fresh_seconds: float = Field(default=4.0, gt=0)

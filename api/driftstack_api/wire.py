@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from functools import partial
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from driftstack_api.problems import Problem, render, unavailable
 
@@ -16,7 +17,9 @@ HEAD_LIMIT: Final = 64 * 1024
 HEAD_SECONDS: Final = 20.0
 """How long a head may take to arrive, from the connection's or its own first byte."""
 
-
+UPGRADE: Final = "driftstack.upgrade"
+"""ASGI extension of requests that ask for an upgrade: `http.response.start` with status 101 and, under this name, a
+protocol, which gets the connection once the head is sent."""
 MOST_CONNECTIONS: Final = 2000
 """Connections to one replica, idle ones among them; uvicorn's own bound answers in plain text."""
 
@@ -49,6 +52,13 @@ class _BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_is_here()
         super().on_headers_complete()
+        if self.parser.should_upgrade():
+            self.scope["extensions"] = {UPGRADE: {}}
+            self.cycle.send = partial(self._answer, self.cycle, self.cycle.send)  # type: ignore[method-assign]
+
+    def _unsupported_upgrade_warning(self) -> None:
+        # Nothing may follow a request for an upgrade before its answer.
+        self.flow.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -60,6 +70,26 @@ class _BoundedProtocol(HttpToolsProtocol):
     def refuse_connection(self) -> None:
         """Hang up on one connection too many."""
         self.transport.close()
+
+    async def _answer(self, cycle: RequestResponseCycle, send: Any, message: Any) -> None:
+        """Send an answer as usual, or hand the connection over with it."""
+        if message.get("status") != HTTPStatus.SWITCHING_PROTOCOLS:
+            await send(message)
+            return
+        cycle.response_started = cycle.response_complete = True
+        if self.transport.is_closing():
+            return
+        lines = [name + b": " + value for name, value in message["headers"]]
+        self.transport.write(b"\r\n".join([b"HTTP/1.1 101 Switching Protocols", *lines, b"", b""]))
+        self._hand_over(message[UPGRADE])
+
+    def _hand_over(self, protocol: Any) -> None:
+        self._unset_keepalive_if_required()
+        self.connections.discard(self)
+        self.connections.add(protocol)
+        protocol.left = partial(self.connections.discard, protocol)
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
 
     def _expect_head(self) -> None:
         self._head = 0

@@ -125,7 +125,7 @@ class AgentClient:
         status, body, _ = await self._send("GET", address, HEALTH_PATH, None, None, timeout)
         if status in (200, 503):
             return _decode(body, Health)
-        raise _problem(status, body)
+        raise refusal(status, body)
 
     async def claim(
         self,
@@ -146,7 +146,7 @@ class AgentClient:
         """Return what the agent does for this session (its uid) now."""
         status, body, _ = await self._send("GET", address, f"/sessions/{session}", token, None, timeout)
         if status != 200:
-            raise _problem(status, body)
+            raise refusal(status, body)
         return _decode(body, Activity)
 
     async def navigate(self, address: str, token: str, session: str, step: Navigate) -> Navigated:
@@ -201,7 +201,7 @@ class AgentClient:
             self._guard.before(act)
         status, body, headers = await self._send("POST", address, path, token, message, timeout, connect_timeout)
         if status != 200:
-            raise _problem(status, body)
+            raise refusal(status, body)
         if self._guard is not None:
             self._guard.after(act)
         return body, headers
@@ -247,7 +247,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return b"".join(chunks)
 
 
-def _problem(status: int, body: bytes) -> AgentError:
+def refusal(status: int, body: bytes) -> AgentError:
+    """Return what an answer that is no success says."""
     try:
         problem = msgspec.json.decode(body, type=Problem)
     except msgspec.DecodeError:

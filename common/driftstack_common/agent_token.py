@@ -1,4 +1,4 @@
-"""The agent's bearer token: an HMAC of its pod's name under a key that operator and facade hold.
+"""Key rings, and the agent's bearer token: an HMAC of its pod's name under a key that operator and facade hold.
 
 Nothing per pod is stored: whoever holds the key ring makes the token again from the pod's name and the id of the
 key, which the session's status names. A ring has several keys, so that they can be rotated.
@@ -22,10 +22,10 @@ class KeyRing:
 
     def __init__(self, keys: dict[str, bytes]) -> None:
         if not keys:
-            raise SettingsError("the agent key ring is empty: the Secret needs at least one key")
+            raise SettingsError("a key ring is empty: its Secret needs at least one key")
         for name, key in keys.items():
             if len(key) < 32:
-                raise SettingsError(f"agent key {name!r} is shorter than 32 bytes")
+                raise SettingsError(f"key {name!r} is shorter than 32 bytes")
         self._keys = dict(keys)
         self.current = max(keys)
 
@@ -36,12 +36,12 @@ class KeyRing:
             files = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file()]
             return cls({path.name: path.read_bytes().strip() for path in files})
         except OSError as error:
-            raise SettingsError(f"cannot read the agent keys in {folder}: {error}") from error
+            raise SettingsError(f"cannot read the keys in {folder}: {error}") from error
 
-    def token(self, pod: str, key: str | None = None) -> str:
-        """Return the token of the agent in this pod, made with the named or the current key.
+    def token(self, subject: str, key: str | None = None) -> str:
+        """Return the HMAC of a subject (an agent's is its pod's name) under the named or the current key, in hex.
 
         Raises:
             KeyError: the named key is no longer in the ring.
         """
-        return hmac.new(self._keys[key or self.current], pod.encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self._keys[key or self.current], subject.encode(), hashlib.sha256).hexdigest()

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response, Security
 from driftstack_api.answers import answer
 from driftstack_api.auth import READ_SESSIONS, WRITE_SESSIONS, Caller, Requires
 from driftstack_api.bodies import JsonBody, request_body
+from driftstack_api.devtools.links import linked
 from driftstack_api.openapi import headers, links, problems
 from driftstack_api.routes import Route
 from driftstack_api.services import services
@@ -56,7 +57,7 @@ STEP_PROBLEMS = problems(
 )
 async def read(request: Request, session_id: SessionId, caller: Reader) -> Response:
     """One session, also after its end for as long as history is kept."""
-    return answer(await services(request).sessions.get(caller, session_id))
+    return answer(linked(request, await services(request).sessions.get(caller, session_id)))
 
 
 @router.post(
@@ -97,7 +98,7 @@ async def create(
     if wait is not None:
         about["Preference-Applied"] = f"wait={wait}"
         entry = await scope.creator.wait_ready(entry, wait)
-    return answer(scope.sessions.show(entry, caller), 201, about)
+    return answer(linked(request, scope.sessions.show(entry, caller)), 201, about)
 
 
 @router.get(
@@ -112,7 +113,10 @@ async def create(
 )
 async def list_sessions(request: Request, caller: Reader, page: Annotated[PageQuery, Query()]) -> Response:
     """Sessions of the account, newest first, ended ones included."""
-    return answer(await services(request).sessions.list_page(caller, page.limit, page.cursor))
+    found = await services(request).sessions.list_page(caller, page.limit, page.cursor)
+    for shown in found["data"]:
+        linked(request, shown)
+    return answer(found)
 
 
 @router.delete(

@@ -222,6 +222,7 @@ class SessionObject(AnswerModel):
                     "destroyed_at": None,
                     "egress_capabilities": None,
                     "egress_capability_report": None,
+                    "connect_url": f"wss://driftstack.example.com/v1/sessions/{SESSION_EXAMPLE}/cdp",
                 }
             ]
         }
@@ -246,6 +247,9 @@ class SessionObject(AnswerModel):
     destroyed_at: Time | None = Field(description="End of the session, also when it errored; null until then.")
     egress_capabilities: None = Field(default=None, description="Always null.")
     egress_capability_report: None = Field(default=None, description="Always null.")
+    connect_url: str | None = Field(
+        description="The DevTools WebSocket, without a token; null while creating and after the end."
+    )
 
 
 class SessionPage(AnswerModel):

@@ -47,16 +47,22 @@ class Steps:
         Raises:
             Problem: not-found, conflict, session-destroyed, driver-error, session-timeout, …
         """
-        entry = await self._ready(await self._sessions.find(caller, session), timeout_ms)
+        entry = await self.ready(caller, session, timeout_ms)
+        async with self._marks.running(entry):
+            return await self.reach(entry, timeout_ms, act)
+
+    async def reach(self, entry: Entry, timeout_ms: int, act: Callable[[Session], Awaitable[T]]) -> T:
+        """Return what the agent of a ready session answers; raise Problem, as `run` does."""
         if entry.session is None:
             raise gone()
-        async with self._marks.running(entry):
-            try:
-                return await self._unless_ended(entry, act(entry.session))
-            except AgentError as error:
-                raise await self._explain(entry, error, timeout_ms) from error
+        try:
+            return await self._unless_ended(entry, act(entry.session))
+        except AgentError as error:
+            raise await self._explain(entry, error, timeout_ms) from error
 
-    async def _ready(self, entry: Entry, timeout_ms: int) -> Entry:
+    async def ready(self, caller: Caller, session: str, timeout_ms: int) -> Entry:
+        """Return a session once it is ready; raise Problem not-found, conflict or session-destroyed."""
+        entry = await self._sessions.find(caller, session)
         if _creating(entry):
             entry = await self._sessions.until(entry, _started, min(timeout_ms / 1000, READY_SECONDS))
         if entry.ended:

@@ -63,6 +63,7 @@ def view(entry: Entry, account: Account, overlay: Overlay | None = None) -> View
         "destroyed_at": changed if state.phase in (Phase.DESTROYED, Phase.ERRORED) else None,
         "egress_capabilities": None,
         "egress_capability_report": None,
+        "connect_url": None,
     }
 
 

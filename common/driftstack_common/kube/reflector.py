@@ -230,13 +230,20 @@ class Reflector(Generic[R]):
 
 
 class Signals:
-    """Lets coroutines wait until something is true of one key, woken only by changes of that key."""
+    """Lets coroutines wait until something is true of one key, woken only by changes of that key.
+
+    Attributes:
+        listeners: called with the key of every change; they must be quick.
+    """
 
     def __init__(self) -> None:
+        self.listeners: list[Callable[[str], None]] = []
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
 
     def notify(self, key: str) -> None:
-        """Wake who waits for this key."""
+        """Wake who waits for this key, and call who listens to all."""
+        for heard in self.listeners:
+            heard(key)
         for future in self._waiting.pop(key, ()):
             if not future.done():
                 future.set_result(None)

@@ -47,7 +47,7 @@ async def start(tmp_path: Path, **settings: str) -> asyncio.subprocess.Process:
     ("settings", "said"),
     [
         ({"PROT": "8000"}, "no such setting: DRIFTSTACK_API_PROT"),
-        ({"AGENT_KEYS": "/nonexistent"}, "cannot read the agent keys"),
+        ({"AGENT_KEYS": "/nonexistent"}, "cannot read the keys in /nonexistent"),
         ({"KUBECONFIG": "/nonexistent"}, "no usable Kubernetes configuration"),
     ],
 )

@@ -1,0 +1,1 @@
+"""The DevTools door: WebSockets between callers and the browsers of their sessions."""
