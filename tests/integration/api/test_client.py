@@ -33,7 +33,9 @@ BASE = "https://errors.driftstack.dev/"
 async def served(app: FastAPI) -> AsyncIterator[str]:
     """Serve a started app with uvicorn, as in production but for its lifespan; yield the base URL."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http=http_protocol(BASE), lifespan="off", log_config=None, access_log=False)
+    config = uvicorn.Config(
+        app, http=http_protocol(BASE), ws="none", lifespan="off", log_config=None, access_log=False
+    )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:

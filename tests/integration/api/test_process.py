@@ -33,11 +33,12 @@ async def start(tmp_path: Path, **settings: str) -> asyncio.subprocess.Process:
     """Start the facade with these settings."""
     given = {f"DRIFTSTACK_API_{name}": value for name, value in settings.items()}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTSTACK_API_")}
+    keys = {f"DRIFTSTACK_API_{name}": str(tmp_path) for name in ("AGENT_KEYS", "CONNECT_KEYS")}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "driftstack_api",
-        env={**inherited, "DRIFTSTACK_API_METRICS_PORT": "0", "DRIFTSTACK_API_AGENT_KEYS": str(tmp_path), **given},
+        env={**inherited, "DRIFTSTACK_API_METRICS_PORT": "0", **keys, **given},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -48,6 +49,8 @@ async def start(tmp_path: Path, **settings: str) -> asyncio.subprocess.Process:
     [
         ({"PROT": "8000"}, "no such setting: DRIFTSTACK_API_PROT"),
         ({"AGENT_KEYS": "/nonexistent"}, "cannot read the keys in /nonexistent"),
+        ({"CONNECT_KEYS": "/nonexistent"}, "cannot read the keys in /nonexistent"),
+        ({"PUBLIC_URL": "ws://x"}, "DRIFTSTACK_API_PUBLIC_URL"),
         ({"KUBECONFIG": "/nonexistent"}, "no usable Kubernetes configuration"),
     ],
 )

@@ -35,6 +35,7 @@ FIELDS = {
     "destroyed_at",
     "egress_capabilities",
     "egress_capability_report",
+    "connect_url",
 }
 TIMESTAMP = "2026-05-12T12:00:00Z"
 UNKNOWN = "9d2f0c1e-5b7a-4f0e-8a3d-2c6b1e4f7a90"

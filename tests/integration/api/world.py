@@ -14,6 +14,7 @@ from aiohttp import web
 from fastapi import FastAPI
 
 from driftstack_api.agents import Agents
+from driftstack_api.keys import MountedKeys
 from driftstack_api.main import create_app
 from driftstack_api.services import Dependencies
 from driftstack_api.settings import Settings
@@ -77,11 +78,13 @@ class FakeAgent:
         self.hold = asyncio.Event()
         self.hold.set()
         self.running = 0
+        self.clients: list[web.WebSocketResponse] = []
 
     async def serve(self, stack: AsyncExitStack) -> None:
         """Listen on loopback until the stack closes."""
         app = web.Application()
         app.router.add_post("/sessions/{uid}/{step}", self._step)
+        app.router.add_get("/sessions/{uid}/cdp", self._devtools)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -109,6 +112,26 @@ class FakeAgent:
         if request.match_info["step"] == "capture":
             return web.Response(body=self.picture, headers={"X-Driftstack-Duration-Ms": "12"})
         return web.json_response(ANSWERS.get(request.match_info["step"]) or _navigated(body))
+
+
+    async def _devtools(self, request: web.Request) -> web.StreamResponse:
+        """Echo, and let the test do the rest through `clients`."""
+        assert "Origin" not in request.headers
+        self.steps.append((request.match_info["uid"], "cdp", {}))
+        self.tokens.add(request.headers["Authorization"])
+        await self.hold.wait()
+        if self.script:
+            return self.script.pop(0)
+        client = web.WebSocketResponse(max_msg_size=64 * 1024 * 1024, autoping=False, compress=False)
+        await client.prepare(request)
+        self.clients.append(client)
+        try:
+            async for message in client:
+                if message.type is web.WSMsgType.TEXT:
+                    await client.send_str(message.data)
+        finally:
+            self.clients.remove(client)
+        return client
 
 
 class FakeOperator:
@@ -187,6 +210,7 @@ class World:
         self.agent = agent or FakeAgent()
         self.operator = FakeOperator(self.kube, self.agent)
         self.keys: dict[str, MintedKey] = {}
+        self.connect_keys = KeyRing({"1": b"c" * 32})
         for slug in ("default", "iphone_16"):
             spec = {"slug": slug, "device": {"viewport": {"width": 1280, "height": 720}}}
             metadata = {"name": slug.replace("_", "-"), "namespace": "driftstack-system"}
@@ -295,8 +319,9 @@ async def application(
         client = AgentClient(session)
         if failpoints is not None:
             client = client.guarded(WritePoints(failpoints))
-        agents = Agents(client, KeyRing({"1": AGENT_KEY}))
-        app = create_app(Settings(**settings), Dependencies(world.kube, agents, TIMING, failpoints))
+        agents = Agents(client, MountedKeys(KeyRing({"1": AGENT_KEY})))
+        dependencies = Dependencies(world.kube, agents, MountedKeys(world.connect_keys), TIMING, failpoints)
+        app = create_app(Settings(**settings), dependencies)
         await stack.enter_async_context(app.router.lifespan_context(app))
         await until(lambda: app.state.services.caches.synced)
         yield app
