@@ -178,10 +178,10 @@ def test_lease_that_is_changed_is_the_leaders_alone(render: Render) -> None:
     ]
 
 
-def test_own_agent_key_is_not_replaced(render: Render) -> None:
-    assert [m["metadata"]["name"] for m in render("minimal-values.yaml") if m["kind"] == "Secret"] == [
-        "driftstack-agent-key"
-    ]
+def test_own_keys_are_not_replaced(render: Render) -> None:
+    made = {m["metadata"]["name"]: m["data"] for m in render("minimal-values.yaml") if m["kind"] == "Secret"}
+    assert list(made) == ["driftstack-agent-key", "driftstack-connect-key"]
+    assert made["driftstack-agent-key"] != made["driftstack-connect-key"]
     assert not [m for m in render("full-values.yaml") if m["kind"] == "Secret"]
 
 

@@ -55,7 +55,8 @@ def running(
         f"{PREFIXES[component]}{name}": value
         for name, value in {
             "KUBECONFIG": str(_kubeconfig(installation, component, folder)),
-            "AGENT_KEYS": str(_keys(installation, folder)),
+            "AGENT_KEYS": str(_keys(installation, folder, "agent-key")),
+            **_connect_keys(installation, component, folder),
             "METRICS_PORT": "0",
             **settings,
         }.items()
@@ -113,10 +114,15 @@ def _kubeconfig(installation: Installation, component: str, folder: Path) -> Pat
     return path
 
 
-def _keys(installation: Installation, folder: Path) -> Path:
-    keys = folder / "keys"
+def _connect_keys(installation: Installation, component: str, folder: Path) -> dict[str, str]:
+    """Return the setting that only the facade has."""
+    return {"CONNECT_KEYS": str(_keys(installation, folder, "connect-key"))} if component == "facade" else {}
+
+
+def _keys(installation: Installation, folder: Path, secret: str) -> Path:
+    keys = folder / secret
     keys.mkdir(mode=0o700, exist_ok=True)
-    for name, value in _read(installation, "secret", "driftstack-agent-key")["data"].items():
+    for name, value in _read(installation, "secret", f"driftstack-{secret}")["data"].items():
         (keys / name).write_bytes(base64.b64decode(value))
     return keys
 
