@@ -27,7 +27,9 @@ class Door(Facade):
         """Where it listens."""
         return int(self.http.base_url.port or 0)
 
-    async def connect(self, session: dict[str, Any], key: str = "acme", **more: Any) -> aiohttp.ClientWebSocketResponse:
+    async def connect(
+        self, session: dict[str, Any], key: str = "acme", **more: Any
+    ) -> aiohttp.ClientWebSocketResponse:
         """Open a WebSocket with an API key by name."""
         return await self.open(self.path(session), {"Authorization": self.bearer(key)}, **more)
 

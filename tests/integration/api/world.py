@@ -113,7 +113,6 @@ class FakeAgent:
             return web.Response(body=self.picture, headers={"X-Driftstack-Duration-Ms": "12"})
         return web.json_response(ANSWERS.get(request.match_info["step"]) or _navigated(body))
 
-
     async def _devtools(self, request: web.Request) -> web.StreamResponse:
         """Echo, and let the test do the rest through `clients`."""
         assert "Origin" not in request.headers
@@ -122,7 +121,7 @@ class FakeAgent:
         await self.hold.wait()
         if self.script:
             return self.script.pop(0)
-        client = web.WebSocketResponse(max_msg_size=64 * 1024 * 1024, autoping=False, compress=False)
+        client = web.WebSocketResponse(max_msg_size=0, autoping=False, compress=False)
         await client.prepare(request)
         self.clients.append(client)
         try:
