@@ -1,4 +1,4 @@
-"""Rounds of DevTools commands by WebSocket, run by `devtools.py`: here through the facade, and in the browser's pod.
+"""Rounds of DevTools commands by WebSocket, which `devtools.py` runs here, through the facade, and in the pod.
 
 The standard library alone. Arguments: host, port, path, bearer token, page. Each line on stdin is a round, answered
 with two times in milliseconds: one `Runtime.evaluate` (mean of EVALUATES), and navigate, until loaded, with a

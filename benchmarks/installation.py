@@ -89,4 +89,4 @@ def show(title: str, seconds: Sequence[float]) -> None:
     """Print median and 95th percentile of a series, in milliseconds."""
     p95 = statistics.quantiles(seconds, n=20)[-1] if len(seconds) > 1 else seconds[0]
     p50 = statistics.median(seconds)
-    print(f"{title:<32} n={len(seconds):<3} p50 {p50 * 1000:6.0f} ms   p95 {p95 * 1000:6.0f} ms")
+    print(f"{title:<32} n={len(seconds):<3} p50 {p50 * 1000:7.1f} ms   p95 {p95 * 1000:7.1f} ms")

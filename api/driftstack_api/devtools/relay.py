@@ -31,7 +31,13 @@ _TO_CLIENT: Final = DEVTOOLS_BYTES.labels("to_client")
 
 
 class Relay:
-    """Connects a client with an agent; `client` and `agent` are the protocols of the two transports.
+    """Connects a client with an agent.
+
+    Attributes:
+        client, agent: the protocols of the two transports.
+        code: with which the client's connection was closed; 1006 as long as it isn't.
+        received, sent: bytes from the client, and to it.
+        begun: whether the client's connection has been taken over.
 
     Args:
         opened: called when the client's handshake is answered.
@@ -126,6 +132,8 @@ class Relay:
 
     def client_gone(self) -> None:
         """Tell the agent, which still gets what the client has sent."""
+        if self.code == LOST:
+            self.code = self._frames.close_code or LOST
         self._over = True
         if self._timer is not None:
             self._timer.cancel()

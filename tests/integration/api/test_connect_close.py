@@ -175,10 +175,12 @@ async def test_the_agents_own_codes_come_through(
 async def test_a_client_that_closes(door: Door, world: World, session: dict[str, Any]) -> None:
     async with connected(door, session) as client:
         agent = world.agent.clients[0]
+        (relay,) = door.app.state.services.tunnels._tunnels
         assert await client.close(code=1000)
     await until(lambda: agent.closed)
     assert agent.close_code == 1000
     await until(lambda: not door.app.state.services.tunnels._watching)
+    assert relay.code == 1000
 
 
 async def test_a_client_that_vanishes(door: Door, world: World, session: dict[str, Any]) -> None:
