@@ -14,7 +14,7 @@ from aiohttp import web
 
 from driftstack_common.agent_token import KeyRing
 from driftstack_common.times import now, parse_time
-from tests.integration.api.door import Door, opened
+from tests.integration.api.door import HANDSHAKE, Door, opened
 from tests.integration.api.test_auth import known
 from tests.integration.api.test_problems import check as check_problem
 from tests.integration.api.world import World
@@ -213,6 +213,26 @@ async def test_after_a_refusal_the_connection_takes_more(door: Door) -> None:
     for _ in range(2):
         check(await door.shake(door.path(session)), 401, "unauthorized")
         assert (await door.call("GET", "/v1/whoami")).status_code == 200
+    upgrade = {"Connection": "Upgrade", "Upgrade": "h2c"}
+    assert (await door.call("GET", "/v1/whoami", headers=upgrade)).status_code == 200
+    assert (await door.call("GET", "/v1/whoami")).status_code == 200
+
+
+async def test_a_client_that_doesn_t_wait(door: Door, world: World) -> None:
+    session = await door.ready()
+    world.agent.hold.clear()
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    lines = [f"{name}: {value}" for name, value in {**HANDSHAKE, "Authorization": door.bearer("acme")}.items()]
+    head = [f"GET {door.path(session)} HTTP/1.1", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", *lines, "", ""]
+    writer.write("\r\n".join(head).encode())
+    await until(lambda: world.agent.steps)
+    writer.close()
+    world.agent.hold.set()
+    await until(lambda: len(world.agent.steps) and not world.agent.clients)
+    await until(
+        lambda: not door.app.state.services.tunnels._tunnels and not door.app.state.services.tunnels._opening
+    )
+    del reader
 
 
 async def test_what_the_agent_refuses(door: Door, world: World) -> None:

@@ -97,15 +97,15 @@ async def test_a_key_revoked_while_the_watch_is_silent(world: World) -> None:
     async with opened(world, fresh_seconds=0.2) as door:
         session = await door.ready()
         async with connected(door, session) as client:
-            for method in ("list", "watch", "get"):
-                world.kube.fail(method, Unreachable("away"))
-            world.kube.cut()
+            world.kube.muted = True
+            world.kube.blind()
+            world.kube.fail("get", Unreachable("away"))
             await until(lambda: not door.app.state.services.caches.credentials_fresh)
             world.add_key("acme", "acme", ["account_owner"], revoked=True)
             # While nothing can be told, what is open stays open.
             await client.send_str("x")
             assert await client.receive_str() == "x"
-            del world.kube.failures["get"]
+            world.kube.fail("get", None)
             assert (await closed(client, 2))[0] == 4401
 
 
