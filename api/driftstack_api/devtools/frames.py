@@ -1,4 +1,4 @@
-"""WebSocket frames (RFC 6455), as far as a relay needs them: where one ends, and our own close and ping."""
+"""WebSocket frames (RFC 6455), as far as a relay needs them: where one ends, and our own close."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import binascii
 import hashlib
 from typing import Final
 
-PING: Final = b"\x89\x00"
 REASON_LIMIT: Final = 123
 """Most bytes of a close frame's reason."""
 _CLOSE: Final = 8

@@ -1,26 +1,25 @@
 """One DevTools connection: bytes between a client and its session's agent, both ways, as they come.
 
 Messages are not decoded, so none is ever held as a whole: what one side doesn't take is a bounded buffer, and then
-the other side is no longer read. Only the heads of the agent's frames are followed, so that a frame of our own, a
-ping or the close, is put between two of them.
+the other side is no longer read. Only the heads of the agent's frames are followed, so that a close of our own is
+put between two of them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from typing import Final
 
-from driftstack_api.devtools.frames import PING, Frames, close_frame
+from driftstack_api.devtools.frames import Frames, close_frame
 from driftstack_api.metrics import DEVTOOLS_BYTES
 
 HIGH_WATER: Final = 64 * 1024
 """Bytes that wait for one side before the other is no longer read; one read more may come on top."""
-PING_SECONDS: Final = 25.0
-"""Between pings to a client: proxies close what is silent for a minute."""
-SILENT_PINGS: Final = 4
-"""Pings in a row without a byte from the client, after which nobody is there."""
+DEAD_SECONDS: Final = 60
+"""How long a client may leave unacknowledged what it is sent; of silent ones the agent's pings take care."""
 CLOSE_SECONDS: Final = 0.5
 """How long the frame under way may take to end before a close frame, and the client to hang up after it."""
 SHUTTING_DOWN: Final = 1012
@@ -63,7 +62,6 @@ class Relay:
         self._closed = closed
         self._closing: bytes | None = None
         self._over = False
-        self._silent = 0
         self._early = b""
         self.begun = False
         self._timer: asyncio.TimerHandle | None = None
@@ -87,11 +85,9 @@ class Relay:
             self.from_agent(self._early)
         self.client.read()
         self.agent.read()
-        self._after(PING_SECONDS, self._ping)
 
     def from_client(self, data: bytes) -> None:
         """Pass on what a client sends."""
-        self._silent = 0
         if self.open:
             self.received += len(data)
             _FROM_CLIENT.inc(len(data))
@@ -160,16 +156,8 @@ class Relay:
         self.client.end()
         self._after(CLOSE_SECONDS, self.client.abort)
 
-    def _ping(self) -> None:
-        self._after(PING_SECONDS, self._ping)
-        self._silent += self.client.reading
-        if self._silent > SILENT_PINGS:
-            self.abandon()
-        elif self.open and self._frames.between and not self.client.full:
-            self.client.write(PING)
-
     def _after(self, seconds: float, act: Callable[[], None]) -> None:
-        """Have one timer run: of pings, or of the close."""
+        """Have one timer run, the last."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(seconds, act)
@@ -181,7 +169,6 @@ class _Side(asyncio.Protocol):
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
         self.full = False
-        self.reading = True
         self.gone = False
         self._transport: asyncio.Transport | None = None
 
@@ -213,13 +200,11 @@ class _Side(asyncio.Protocol):
     def rest(self) -> None:
         """Stop reading."""
         if self._transport is not None and not self._transport.is_closing():
-            self.reading = False
             self._transport.pause_reading()
 
     def read(self) -> None:
         """Go on reading, unless the other side is full."""
         if self._transport is not None and not self._transport.is_closing() and not self.other.full:
-            self.reading = True
             self._transport.resume_reading()
 
     def write(self, data: bytes) -> None:
@@ -252,6 +237,8 @@ class ClientSide(_Side):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Take the transport over from HTTP."""
         super().connection_made(transport)
+        plain: socket.socket = transport.get_extra_info("socket")
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_SECONDS * 1000)
         self.relay.begin()
 
     def data_received(self, data: bytes) -> None:
@@ -268,8 +255,6 @@ class ClientSide(_Side):
         """Say that nothing more comes; reading goes on, so that what the client still sends does no harm."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write_eof()
-            self.full = False
-            self.reading = True
             self._transport.resume_reading()
 
     def shutdown(self) -> None:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 import structlog
 import uvloop
 
+from tests.integration.api.door import Door, opened
 from tests.integration.api.world import Facade, World, facade, surroundings
 
 
@@ -31,3 +33,14 @@ async def world() -> AsyncIterator[World]:
 async def api(world: World) -> AsyncIterator[Facade]:
     async with facade(world) as made:
         yield made
+
+
+@pytest.fixture
+async def door(world: World) -> AsyncIterator[Door]:
+    async with opened(world) as made:
+        yield made
+
+
+@pytest.fixture
+async def session(door: Door) -> dict[str, Any]:
+    return await door.ready()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
@@ -19,12 +18,6 @@ from tests.integration.api.test_auth import known
 from tests.integration.api.test_problems import check as check_problem
 from tests.integration.api.world import World
 from tests.unit.api.polling import until
-
-
-@pytest.fixture
-async def door(world: World) -> AsyncIterator[Door]:
-    async with opened(world) as made:
-        yield made
 
 
 def check(answer: httpx2.Response, status: int, slug: str) -> dict[str, Any]:

@@ -23,17 +23,6 @@ from tests.unit.api.polling import until
 Client = aiohttp.ClientWebSocketResponse
 
 
-@pytest.fixture
-async def door(world: World) -> AsyncIterator[Door]:
-    async with opened(world) as made:
-        yield made
-
-
-@pytest.fixture
-async def session(door: Door) -> dict[str, Any]:
-    return await door.ready()
-
-
 async def closed(client: Client, seconds: float = 1.0) -> tuple[int | None, str]:
     """Return code and reason of a close that comes within this time."""
     started = time.monotonic()

@@ -7,31 +7,18 @@ import base64
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
-import pytest
 
 from driftstack_api.devtools.relay import HIGH_WATER, Relay
-from tests.integration.api.door import HANDSHAKE, Door, opened
+from tests.integration.api.door import HANDSHAKE, Door
 from tests.integration.api.world import World
 from tests.unit.api.polling import until
 
 MIB = 1024 * 1024
 READ = 256 * 1024
 """Most bytes that the loop reads at a time."""
-
-
-@pytest.fixture
-async def door(world: World) -> AsyncIterator[Door]:
-    async with opened(world) as made:
-        yield made
-
-
-@pytest.fixture
-async def session(door: Door) -> dict[str, Any]:
-    return await door.ready()
 
 
 class Raw:
@@ -191,15 +178,13 @@ async def test_but_not_for_long(door: Door, world: World, session: dict[str, Any
     client.writer.close()
 
 
-async def test_pings_and_a_client_that_is_not_there(
-    door: Door, session: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+async def test_pings_of_the_agent_are_the_clients_to_answer(
+    door: Door, world: World, session: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("driftstack_api.devtools.relay.PING_SECONDS", 0.05)
-    client = await Raw.connect(door, session)
-    async with asyncio.timeout(5):
-        for _ in range(8):
-            assert await client.reader.readexactly(2) == b"\x89\x00"
-            client.send(10, 0)
-        assert set(await client.rest()) == {0x89, 0}
-    await until(lambda: not door.app.state.services.tunnels._tunnels)
-    client.writer.close()
+    async with await door.connect(session, autoping=False) as client:
+        await until(lambda: world.agent.clients)
+        await world.agent.clients[0].ping(b"there?")
+        ping = await client.receive()
+        assert (ping.type, ping.data) == (aiohttp.WSMsgType.PING, b"there?")
+        await client.pong(b"yes")
+        await until(lambda: b"yes" in world.agent.pongs)

@@ -79,6 +79,7 @@ class FakeAgent:
         self.hold.set()
         self.running = 0
         self.clients: list[web.WebSocketResponse] = []
+        self.pongs: list[bytes] = []
 
     async def serve(self, stack: AsyncExitStack) -> None:
         """Listen on loopback until the stack closes."""
@@ -128,6 +129,8 @@ class FakeAgent:
             async for message in client:
                 if message.type is web.WSMsgType.TEXT:
                     await client.send_str(message.data)
+                elif message.type is web.WSMsgType.PONG:
+                    self.pongs.append(bytes(message.data))
         finally:
             self.clients.remove(client)
         return client
