@@ -128,10 +128,7 @@ async def test_a_client_that_does_not_read(door: Door, world: World, session: di
 
 
 async def test_an_agent_that_does_not_read(door: Door, world: World, session: dict[str, Any]) -> None:
-    client = await Raw.connect(door, session)
-    await until(lambda: world.agent.clients)
-    agent = world.agent.clients[0]._req.transport  # type: ignore[union-attr]
-    assert agent is not None
+    client, agent = await Raw.connect(door, session), await agent_of(world)
     agent.pause_reading()
     client.send(1, 64 * MIB)
     received, _ = await standstill(door)
@@ -145,13 +142,23 @@ async def test_an_agent_that_does_not_read(door: Door, world: World, session: di
     client.writer.close()
 
 
-async def test_a_close_waits_for_the_end_of_a_frame(door: Door, world: World, session: dict[str, Any]) -> None:
-    client = await Raw.connect(door, session)
+async def agent_of(world: World) -> asyncio.Transport:
+    """Return the agent's transport of the only connection."""
     await until(lambda: world.agent.clients)
-    agent = world.agent.clients[0]._req.transport  # type: ignore[union-attr]
-    assert agent is not None
+    transport: asyncio.Transport = world.agent.clients[0]._req.transport  # type: ignore[union-attr,assignment]
+    return transport
+
+
+async def halfway(door: Door, world: World, session: dict[str, Any]) -> tuple[Raw, asyncio.Transport]:
+    """Return a client that has got the first half of a frame, and the agent's transport."""
+    client, agent = await Raw.connect(door, session), await agent_of(world)
     agent.write(b"\x81\x0bhel")
     assert await client.reader.readexactly(5) == b"\x81\x0bhel"
+    return client, agent
+
+
+async def test_a_close_waits_for_the_end_of_a_frame(door: Door, world: World, session: dict[str, Any]) -> None:
+    client, agent = await halfway(door, world, session)
     world.kube.remove("apikeys", "acct-acme", "acme")
     await until(lambda: not relay_of(door).open)
     client.send(1, 100)
@@ -166,12 +173,7 @@ async def test_a_close_waits_for_the_end_of_a_frame(door: Door, world: World, se
 
 
 async def test_but_not_for_long(door: Door, world: World, session: dict[str, Any]) -> None:
-    client = await Raw.connect(door, session)
-    await until(lambda: world.agent.clients)
-    agent = world.agent.clients[0]._req.transport  # type: ignore[union-attr]
-    assert agent is not None
-    agent.write(b"\x81\x0bhel")
-    assert await client.reader.readexactly(5) == b"\x81\x0bhel"
+    client, _ = await halfway(door, world, session)
     world.kube.remove("apikeys", "acct-acme", "acme")
     async with asyncio.timeout(1):
         assert await client.rest() == b""
