@@ -2,7 +2,7 @@
 
 A page may replace its document at any moment. What Chromium was asked of the old one then fails or, for a
 screenshot, is never answered; so it is asked again. A page that does this all the time (every 20 ms, say) has no
-moment long enough for a screenshot: it gets one by holding its scripts for as long as that takes.
+moment long enough for a screenshot: it gets one by holding its next document back for as long as that takes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 from driftstack_agent.browser import Target
 from driftstack_agent.deadline import Deadline
-from driftstack_agent.errors import CdpError, MessageTooLarge, StepError
+from driftstack_agent.errors import CdpError, CdpFailure, MessageTooLarge, StepError
 from driftstack_agent.page import Page
 from driftstack_common.protocol import DOCUMENT_LIMIT, SCREENSHOT_LIMIT, Capture, ProblemCode
 
@@ -33,8 +33,7 @@ _PAUSE_SECONDS: Final = 0.01
 _ANSWER_SECONDS: Final = 0.25
 """How long an answer may take after the document it is about was replaced; longer, and it won't come."""
 _RESTLESS: Final = 3
-"""Documents that a capture meets before it holds the page's scripts."""
-_RELEASE_TRIES: Final = 200
+"""Documents that a capture meets before it holds the page."""
 
 
 class _Replaced(Exception):
@@ -121,22 +120,13 @@ async def _unless_replaced(page: Page, request: Capture, deadline: Deadline) -> 
 
 @contextlib.asynccontextmanager
 async def _held(page: Page, deadline: Deadline) -> AsyncIterator[None]:
-    """Hold the page's scripts; timers that fall due meanwhile are lost to it."""
-    await _hold(page.target, deadline.left, held=True)
+    """Hold the requests for other documents; they go on afterwards."""
+    await page.target.send("Fetch.enable", {"patterns": [{"resourceType": "Document"}]}, deadline.left)
     try:
         yield
     finally:
-        for _ in range(_RELEASE_TRIES):
-            with contextlib.suppress(
-                CdpError
-            ):  # refused while documents change; any other failure: the page is gone
-                await _hold(page.target, _NOT_SHOWN_SECONDS, held=False)
-                break
-            await asyncio.sleep(_PAUSE_SECONDS)
-
-
-async def _hold(target: Target, timeout: float, *, held: bool) -> None:
-    await target.send("Emulation.setScriptExecutionDisabled", {"value": held}, timeout)
+        with contextlib.suppress(CdpFailure):  # the page is gone
+            await page.target.send("Fetch.disable", timeout=_NOT_SHOWN_SECONDS)
 
 
 async def _take(target: Target, request: Capture, deadline: Deadline) -> bytes:
