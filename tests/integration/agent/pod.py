@@ -26,6 +26,8 @@ from driftstack_common.protocol import Claim, Claimed, Limits
 
 CHROMIUM = "/usr/lib/chromium/chromium-headless-shell"
 PORT = 8300
+PSS_LIMIT = 30 * 1024 * 1024
+"""What the agent may take beside Chromium, bytes."""
 SESSION = "0d9f9a52-7d3c-4f0e-9a55-6f2f4f9d1c11"
 DESKTOP = Device(viewport=Viewport(width=800, height=600))
 

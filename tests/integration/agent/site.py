@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.integration.agent.bad_pages import BAD_PAGES, SERVICE_WORKER
 from tests.integration.agent.forms import FORMS
 
 FIFTY_MB = "<p>some text</p>" * 3 + f"<p>{'many words ' * 5000}</p>" * 950
@@ -16,6 +19,7 @@ HELLO = "<!doctype html><title>Hello</title><h1>Hello</h1>"
 
 PAGES = {
     **FORMS,
+    **BAD_PAGES,
     "/": HELLO,
     "/hello": HELLO,
     "/red": '<body style="margin:0;background:#f00">',
@@ -77,6 +81,9 @@ class Handler(BaseHTTPRequestHandler):
             "/megabytes": lambda: self._send(200, f"<title>big</title>{FIFTY_MB}", {}),
             "/cached": lambda: self._send(200, HELLO, {"Cache-Control": "max-age=60"}),
             "/broken": self._break_off,
+            "/headers-only": lambda: self._trickle(""),
+            "/trickle": lambda: self._trickle("<p>and on</p>"),
+            "/worker.js": lambda: self._send(200, SERVICE_WORKER, {"Content-Type": "text/javascript"}),
         }
         if url.path in special:
             special[url.path]()
@@ -91,6 +98,20 @@ class Handler(BaseHTTPRequestHandler):
     def _slow(self, seconds: float) -> None:
         self.server.stopping.wait(seconds)
         self._send(200, HELLO, {})
+
+    def _trickle(self, line: str) -> None:
+        """Begin a page, and never end it."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        self.close_connection = True
+        until = time.monotonic() + 10
+        while time.monotonic() < until and not self.server.stopping.wait(0.05):
+            try:
+                self.wfile.write(line.encode())
+            except OSError:
+                return
 
     def _events(self) -> None:
         self.send_response(200)
@@ -118,16 +139,20 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Site(ThreadingHTTPServer):
-    """The site, served from a thread."""
+    """The site, served from a thread; with a certificate and its key by HTTPS."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, certificate: tuple[Path, Path] | None = None) -> None:
         super().__init__((address, 0), Handler)
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.stopping = threading.Event()
-        self.base = f"http://{address}:{self.server_address[1]}"
+        self.base = f"{'https' if certificate else 'http'}://{address}:{self.server_address[1]}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self.serve_forever, daemon=True)
         self._thread.start()
 

@@ -14,12 +14,9 @@ import pytest
 from driftstack_common.agent_client import AgentProblem
 from driftstack_common.protocol import Limits, ProblemCode
 from tests.integration.agent.conftest import StartPod
-from tests.integration.agent.pod import CHROMIUM, PORT, SESSION, Driver, eventually, new_http
+from tests.integration.agent.pod import CHROMIUM, PORT, PSS_LIMIT, SESSION, Driver, eventually, new_http
 from tests.integration.agent.site import Site
 from tests.integration.agent.steps import capture, navigate, navigate_fails, page_title
-
-PSS_LIMIT = 30 * 1024 * 1024
-"""What the agent may take beside Chromium, bytes."""
 
 
 async def test_sigterm_ends_it_fast(driver: Driver) -> None:

@@ -20,9 +20,10 @@ from driftstack_common.protocol_steps import (
     Tap,
     UrlMatches,
 )
-from tests.integration.agent.pod import Driver
+from tests.integration.agent.pod import PSS_LIMIT, Driver
 from tests.integration.agent.site import Site
 from tests.integration.agent.steps import (
+    capture_fails,
     extract,
     interact,
     navigate,
@@ -267,4 +268,6 @@ async def test_a_page_of_50_mb(session: Driver, site: Site) -> None:
     assert found == {"title": "big", "first": "some text"}
     await interact(session, Tap(selector="p:nth-child(3)"), timeout_ms=60_000)
     assert (await state(session)).title == "big"
+    assert (await capture_fails(session, "dom_snapshot", timeout_ms=60_000)).code is ProblemCode.TOO_LARGE
+    assert session.pod.pss() < PSS_LIMIT, "what is too large is not kept"
     assert (await navigate(session, f"{site.base}/hello")).status == 200
