@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from driftstack_api.bodies import JsonBody, request_body
 from driftstack_api.openapi import problems
+from driftstack_api.problems import Problem
 from driftstack_api.services import services
 from driftstack_api.sessions.endpoints import STEP_PROBLEMS, Reader, Writer
 from driftstack_api.sessions.schemas import DEFAULT_TIMEOUT_MS, SessionId
@@ -110,6 +111,14 @@ async def state(request: Request, session_id: SessionId, caller: Reader) -> Stat
         caller, session_id, step.timeout_ms, lambda session: scope.agents.state(session, step)
     )
     return _result(StateResult, **msgspec.structs.asdict(done))
+
+
+@router.post("/{session_id}/search", include_in_schema=False)
+@router.post("/{session_id}/login", include_in_schema=False)
+async def not_yet(request: Request, session_id: str, caller: Writer) -> None:
+    """Calls that the published client has and no deployment serves; what they send is not read."""
+    await services(request).sessions.find(caller, session_id)
+    raise Problem("feature-unavailable", "There is no search and no login by one call yet: use interact.")
 
 
 def _step(body: BaseModel, kind: type[T]) -> T:

@@ -15,6 +15,7 @@ from driftstack._generated.models import InteractRequest
 from driftstack.errors import (
     ConcurrencyLimitError,
     DriverError,
+    FeatureUnavailableError,
     InvalidKeyError,
     NotFoundError,
     SessionDestroyedError,
@@ -66,6 +67,7 @@ def _drive(url: str, world: World) -> None:
         captured = client.sessions.capture(created.id, {"kind": "screenshot"})
         assert base64.b64decode(captured.data) == PNG
         _act(client, created.id)
+        _not_yet(client, created.id)
         others = [client.sessions.create().id for _ in range(2)]
         with pytest.raises(ConcurrencyLimitError) as full:
             client.sessions.create()
@@ -105,6 +107,13 @@ def _act(client: Driftstack, session: str) -> None:
     assert state.page_state is not None
     assert state.page_state.error is not None
     assert (state.page_state.state, state.page_state.error.http_status) == ("errored", 404)
+
+
+def _not_yet(client: Driftstack, session: str) -> None:
+    with pytest.raises(FeatureUnavailableError):
+        client.sessions.search(session, {"query": "x"})
+    with pytest.raises(FeatureUnavailableError):
+        client.sessions.login(session, {"username": "x", "password": "y"})
 
 
 def _fail(client: Driftstack, ended: str) -> None:
