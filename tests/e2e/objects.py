@@ -43,6 +43,10 @@ class SessionRecord(NamespacedAPIObject):
         return dict(self.obj["spec"])
 
 
+class CreateRequest(NamespacedAPIObject):
+    version, endpoint, kind = VERSION, "createrequests", "CreateRequest"
+
+
 class BrowserPool(NamespacedAPIObject):
     version, endpoint, kind = VERSION, "browserpools", "BrowserPool"
 
