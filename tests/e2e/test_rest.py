@@ -1,4 +1,4 @@
-"""The REST door on a real cluster: a session's life, as the published client and as plain HTTP see it."""
+"""The REST door on a real cluster: a session's life, as plain HTTP sees it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import io
 import json
 
-import driftstack
 import pykube
 from PIL import Image
 
@@ -58,16 +57,6 @@ def test_captures_show_the_page(installation: Installation, account: Tenant) -> 
     assert len(picture.convert("RGB").getcolors(2**24)) > 50, "a blank page has one colour"
     assert captured["pdf"].startswith(b"%PDF-")
     assert "Harbour Weather" in json.loads(captured["dom_snapshot"])["strings"]
-
-
-def test_published_client(installation: Installation, account: Tenant) -> None:
-    with driftstack.Driftstack(api_key=account.key, base_url=installation.url) as client:
-        session = client.sessions.create({"label": "sdk"})
-        moved = client.sessions.navigate(session.id, {"url": installation.page})
-        assert moved.status == 200
-        assert [listed.id for listed in client.sessions.list().data] == [session.id]
-        client.sessions.destroy(session.id)
-        assert client.sessions.get(session.id).status == "destroyed"
 
 
 def test_a_page_that_does_not_load_leaves_the_session_ready(account: Tenant) -> None:

@@ -6,12 +6,12 @@ import threading
 import time
 from typing import Any
 
-import driftstack
 import httpx2
+import pykube
 import pytest
 
 from tests.e2e.conftest import Installation, Tenant
-from tests.e2e.objects import SYSTEM
+from tests.e2e.objects import BROWSERS, SYSTEM, browser_pod
 
 
 class Driven:
@@ -187,24 +187,24 @@ def test_delete_wins_against_a_running_wait(installation: Installation, driven: 
     refused(driven.tenant.api.get(f"/v1/sessions/{driven.id}/state"), 410, "session-destroyed")
 
 
-def test_the_published_client_takes_every_step(installation: Installation, account: Tenant) -> None:
-    with driftstack.Driftstack(api_key=account.key, base_url=installation.url) as client:
-        sessions = client.sessions
-        session = sessions.create({"behavioral_profile": "power_user"}).id
-        sessions.navigate(session, {"url": installation.page})
-        for action in (
-            {"kind": "scroll", "delta_y": 50},
-            {"kind": "type", "selector": "#harbour", "text": "Secret cove", "sensitive": True},
-            {"kind": "tap", "selector": "#send"},
-            {"kind": "press", "key": "Escape"},
-        ):
-            assert sessions.interact(session, {"action": action, "timeout_ms": 10_000}).ok
-        assert sessions.wait(session, {"condition": {"kind": "selector", "selector": "#received"}}).satisfied
-        extraction = {"name": "row", "selector": "#received li", "type": "text"}
-        assert sessions.extract(session, {"extractions": [extraction]}).value == {"row": "harbour: Secret cove"}
-        state = sessions.get_state(session)
-        assert (state.title, str(state.url).endswith("/form")) == ("Received", True)
-        assert sessions.capture(session, {"kind": "screenshot"}).byte_size > 0
-        sessions.destroy(session)
-    logs = ("logs", "-n", SYSTEM, "deployment/driftstack-facade", "--tail=500")
-    assert "Secret cove" not in installation.run_kubectl(*logs).stdout
+def test_what_is_sensitive_is_in_no_log_event_or_problem(
+    installation: Installation, driven: Driven, kube: pykube.HTTPClient
+) -> None:
+    secret = "hunter2-secret"
+    pod = browser_pod(kube, driven.id.removeprefix("ses_"))
+    assert pod is not None
+    driven.step("navigate", url=installation.page)
+    driven.act("type", selector="#harbour", text=secret, sensitive=True)
+    missing = {"kind": "type", "selector": "#none", "text": secret, "sensitive": True}
+    said = [driven.try_step("interact", action=missing, timeout_ms=200).text]
+    said.append(driven.try_step("interact", action={**missing, "delay_ms": secret}).text)
+    agent = installation.run_kubectl("logs", "-n", BROWSERS, pod.name).stdout
+    assert '"kind":"type"' in agent
+    assert driven.tenant.api.delete(f"/v1/sessions/{driven.id}").status_code == 204
+    for component in ("facade", "operator"):
+        logs = ("logs", "-n", SYSTEM, "-l", f"app.kubernetes.io/component={component}", "--tail=500")
+        said.append(installation.run_kubectl(*logs).stdout)
+    said.append(installation.run_kubectl("get", "events", "-A", "-o", "json").stdout)
+    said.append(installation.run_kubectl("get", "driftstack", "-A", "-o", "json").stdout)
+    assert all(said), "there is something to look at"
+    assert not [text for text in (agent, *said) if secret in text]
