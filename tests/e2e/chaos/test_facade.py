@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import threading
@@ -29,7 +30,7 @@ from tests.e2e.chaos.callers import (
     replicas,
     statuses,
 )
-from tests.e2e.chaos.machine import Machine
+from tests.e2e.chaos.machine import AGENT, BROWSER, Machine
 from tests.e2e.chaos.report import Report
 from tests.e2e.conftest import Tenant
 from tests.e2e.objects import ApiKey, BrowserSession, browser_pod, eventually, record_of
@@ -326,7 +327,10 @@ def test_an_agent_that_never_answers(
     report.add("agent stopped (SIGSTOP) in a step, then let go on", time.monotonic() - started)
 
 
-def test_an_agent_killed_in_a_step(
+@pytest.mark.parametrize(("word", "what"), [(AGENT, "agent"), (BROWSER, "Chromium")])
+def test_killed_in_a_step(
+    word: bytes,
+    what: str,
     machine: Machine,
     kube: pykube.HTTPClient,
     account: Tenant,
@@ -341,10 +345,10 @@ def test_an_agent_killed_in_a_step(
     step = pool.submit(navigate, replica, account, session, SLOW_PAGE.format(20_000))
     eventually(lambda: _phase(kube, account, session) == "busy", 5, "the step is marked")
     started = time.monotonic()
-    machine.kill(pod.metadata["uid"], signal.SIGKILL)
+    os.kill(machine.pids(pod.metadata["uid"], word)[0], signal.SIGKILL)
     answer = step.result()
     assert (answer.status_code, answer.json()["type"].rpartition("/")[2]) == (502, "driver-error")
-    report.add("agent killed in a step: the step is told", time.monotonic() - started)
+    report.add(f"{what} killed in a step: the step is told", time.monotonic() - started)
     assert record_of(kube, account.namespace, uid).spec["phase"] == "errored"
     eventually(lambda: _status(replica, account, session) == "errored", 5, "it shows errored")
     assert navigate(replica, account, session, "about:blank").status_code == 410
