@@ -1,10 +1,11 @@
-"""What the README promises, typed as it stands there: the demo, then every block of commands."""
+"""What README and reference promise, typed as it stands there: the demo, then every block of commands."""
 
 from __future__ import annotations
 
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from tests.e2e.conftest import ROOT, Installation
 from tests.e2e.objects import Account
 
 README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "docs" / "reference" / "rest-api.md").read_text()
 
 
 def blocks(heading: str, language: str) -> list[str]:
@@ -73,6 +75,19 @@ def test_python_client(demo: str) -> None:
     environment = {**os.environ, **told}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_reference_of_the_rest_api(demo: str, tmp_path: Path) -> None:
+    """Its first block makes, drives and ends a session; the others act on one."""
+    if shutil.which("jq") is None:
+        pytest.skip("the reference's examples use jq")
+    life, *steps = re.findall(r"^```bash\n(.*?)^```", REFERENCE, flags=re.MULTILINE | re.DOTALL)
+    begin, end = life.split('curl -s -H "$auth" -X DELETE', 1)
+    says = f"source .driftstack/env; cd {tmp_path}"
+    said = shell(says, begin, *steps, f'curl -s -H "$auth" -X DELETE{end}')
+    assert '"ok":true' in said
+    assert '"rows":' in said
+    assert (tmp_path / "page.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_account_and_key(team: None, tmp_path: Path) -> None:
