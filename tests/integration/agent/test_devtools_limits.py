@@ -135,6 +135,16 @@ async def test_there_are_so_many_clients_and_no_more(driver: Driver) -> None:
         await client.__aexit__()
 
 
+async def test_a_client_costs_little_memory(driver: Driver) -> None:
+    await driver.claim()
+    before = driver.pod.pss()
+    async with Client(driver) as client:
+        page = await client.page()
+        for _ in range(3):
+            assert len(await client.evaluate(f"'x'.repeat({8 * MIB})", page)) == 8 * MIB
+        eventually(lambda: driver.pod.pss() < before + 4 * MIB, "what was passed on is forgotten")
+
+
 async def test_a_client_that_reads_nothing_is_closed_and_nobody_else_feels_it(driver: Driver, site: Site) -> None:
     await driver.claim()
     before, most = driver.pod.pss(), 0
