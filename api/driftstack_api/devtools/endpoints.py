@@ -5,10 +5,10 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
-from driftstack_api.auth import WRITE_SESSIONS, Caller, permit
+from driftstack_api.auth import WRITE_SESSIONS, Caller, authorization, permit
 from driftstack_api.devtools.frames import accept, is_key
 from driftstack_api.devtools.links import devtools_url
 from driftstack_api.devtools.relay import Relay
@@ -18,7 +18,7 @@ from driftstack_api.openapi import problems
 from driftstack_api.problems import Problem
 from driftstack_api.services import services
 from driftstack_api.sessions.endpoints import Writer
-from driftstack_api.sessions.schemas import TIME_EXAMPLE
+from driftstack_api.sessions.schemas import SESSION_EXAMPLE, TIME_EXAMPLE, AnswerModel, SessionId, Time
 from driftstack_api.wire import UPGRADE
 from driftstack_common.names import session_uid
 from driftstack_common.times import format_time
@@ -26,23 +26,23 @@ from driftstack_common.times import format_time
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
 
-class ConnectResult(BaseModel):
+class ConnectResult(AnswerModel):
     """Where a DevTools client connects to, with what lets it in."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {
-                "connect_url": "wss://driftstack.example.com/v1/sessions/ses_9d2f0c1e-5b7a-4f0e-8a3d-2c6b1e4f7a90/cdp"
-                "?token=1778587268000.7b3e5d1c-2a4f-4c6e-8b9d-0f1a2c3e4d5b.6f1e…0001",
-                "expires_at": TIME_EXAMPLE,
-            }
+            "examples": [
+                {
+                    "connect_url": f"wss://driftstack.example.com/v1/sessions/{SESSION_EXAMPLE}/cdp"
+                    "?token=1778587268000.7b3e5d1c-2a4f-4c6e-8b9d-0f1a2c3e4d5b.6f1e…0001",
+                    "expires_at": TIME_EXAMPLE,
+                }
+            ]
         }
     )
 
     connect_url: str = Field(description="A WebSocket URL for this session alone; treat it as a secret.")
-    expires_at: str = Field(
-        description="Connect until then; what is connected stays.", json_schema_extra={"format": "date-time"}
-    )
+    expires_at: Time = Field(description="Connect until then; what is connected stays.")
 
 
 @router.post(
@@ -50,7 +50,7 @@ class ConnectResult(BaseModel):
     summary="Get a URL for DevTools clients",
     responses=problems("not-found", "conflict", "session-destroyed"),
 )
-async def connect(request: Request, session_id: str, caller: Writer) -> ConnectResult:
+async def connect(request: Request, session_id: SessionId, caller: Writer) -> ConnectResult:
     """A URL for Playwright's `connect_over_cdp`, Puppeteer's `connect` or any client of the DevTools protocol.
 
     Clients that send headers can do without: `GET /v1/sessions/{session_id}/cdp` is a WebSocket that takes the API
@@ -75,7 +75,7 @@ async def cdp(request: Request, session_id: str) -> Response:
 async def _caller(request: Request, session_id: str) -> Caller:
     """Return who connects, by the API key or, without one, by a connect URL's token."""
     scope = services(request)
-    header, token = request.headers.get("authorization"), request.query_params.get("token")
+    header, token = authorization(request), request.query_params.get("token")
     if header is not None:
         caller = await scope.authenticator.identify(header)
     elif token is None:
