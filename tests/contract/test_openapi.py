@@ -201,6 +201,12 @@ ANSWERS: Final[dict[str, tuple[str, str, str, set[str]]]] = {
     "wait": ("post", "/v1/sessions/{session_id}/wait", "200", ANY | BODY | STEP),
     "extract": ("post", "/v1/sessions/{session_id}/extract", "200", ANY | BODY | STEP),
     "get_state": ("get", "/v1/sessions/{session_id}/state", "200", ANY | STEP),
+    "connect": (
+        "post",
+        "/v1/sessions/{session_id}/connect",
+        "200",
+        ANY | {"404 not-found", "409 conflict", "410 session-destroyed"},
+    ),
     "whoami": ("get", "/v1/whoami", "200", ANY),
     "healthz": ("get", "/healthz", "200", set()),
     "readyz": ("get", "/readyz", "200", {"503 feature-unavailable"}),
