@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-READY_SECONDS = 60
+READY_SECONDS = 300
 
 
 @dataclass(frozen=True)
