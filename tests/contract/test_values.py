@@ -124,6 +124,7 @@ def test_readmes_example_installs(run_helm: Helm, tmp_path: Path) -> None:
     [
         ("facade.replica=2", "additional properties 'replica' not allowed"),
         ("facade.replicas=0", "minimum"),
+        ("facade.publicUrl=drift.example.com", "does not match pattern"),
         ("facade.service.type=Ingress", "must be one of"),
         ("browsers.nameservers={1.1.1.1,1.1.1.2,1.1.1.3,1.1.1.4}", "maxItems"),
         ("browsers.nameservers={dns.example}", "/browsers/nameservers/0"),
