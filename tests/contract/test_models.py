@@ -191,7 +191,7 @@ def test_schemas_are_strict(kind: str) -> None:
 COLUMNS: Final = {
     "BrowserSession": ["Phase", "Reason", "Archetype", "Ready-In", "Pool", "Node", "Age"],
     "SessionRecord": ["Phase", "Reason", "Session", "Archetype", "Duration(ms)", "Ended", "Message"],
-    "Account": ["Tier", "Limit", "Ready", "Suspended", "Namespace", "Age"],
+    "Account": ["Tier", "Live", "Limit", "Ready", "Suspended", "Namespace", "Age"],
 }
 
 

@@ -3,8 +3,18 @@
 `msgspec.convert(body, Session)` reads an API object; unknown fields (managedFields and the like) are ignored.
 """
 
-from driftstack_common.kinds.account import Account, AccountSpec, AccountStatus, Tier
-from driftstack_common.kinds.api_key import ApiKey, ApiKeySpec
+from driftstack_common.kinds.account import (
+    Account,
+    AccountSpec,
+    AccountStatus,
+    Bucket,
+    Member,
+    MemberRole,
+    Overrides,
+    RateLimits,
+    Tier,
+)
+from driftstack_common.kinds.api_key import ApiKey, ApiKeySpec, ApiKeyStatus
 from driftstack_common.kinds.archetype import Archetype, ArchetypeSpec, Device
 from driftstack_common.kinds.create_request import CreateRequest, CreateRequestSpec
 from driftstack_common.kinds.meta import Condition, Kind, Meta, Resource, from_body, to_body
@@ -18,19 +28,25 @@ __all__ = [
     "AccountStatus",
     "ApiKey",
     "ApiKeySpec",
+    "ApiKeyStatus",
     "Archetype",
     "ArchetypeSpec",
     "Browser",
+    "Bucket",
     "Condition",
     "CreateRequest",
     "CreateRequestSpec",
     "Device",
     "Kind",
+    "Member",
+    "MemberRole",
     "Meta",
+    "Overrides",
     "Phase",
     "Pool",
     "PoolSpec",
     "PoolStatus",
+    "RateLimits",
     "Record",
     "RecordSpec",
     "Resource",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+import msgspec
 
 from driftstack_common.kinds.meta import Condition, Kind, Model, Resource
 from driftstack_common.names import ANNOTATION_ID, DEFAULT_ARCHETYPE, account_namespace
@@ -22,12 +25,50 @@ class Tier(StrEnum):
     ENTERPRISE = "enterprise"
 
 
-class Overrides(Model, frozen=True, kw_only=True):
-    """What differs from the tier, for this account alone."""
+class MemberRole(StrEnum):
+    """What a member may do; each may what those before it may."""
 
+    VIEWER = "viewer"
+    USER = "user"
+    ADMIN = "admin"
+
+
+class Bucket(Model, frozen=True, kw_only=True):
+    """A token bucket.
+
+    Attributes:
+        capacity: calls that may be made at once.
+        refill_per_minute: calls that come back in a minute, evenly.
+    """
+
+    capacity: int
+    refill_per_minute: int
+
+
+class RateLimits(Model, frozen=True, kw_only=True):
+    """Buckets that differ from the tier's; None is the tier's."""
+
+    global_: Bucket | None = msgspec.field(default=None, name="global")
+    sessions_create: Bucket | None = None
+
+
+class Member(Model, frozen=True, kw_only=True):
+    """A subject that may use the account's namespace with kubectl; `namespace` is a ServiceAccount's."""
+
+    kind: Literal["User", "Group", "ServiceAccount"]
+    name: str
+    namespace: str | None = None
+    role: MemberRole
+
+
+class Overrides(Model, frozen=True, kw_only=True):
+    """What differs from the tier, for this account alone, until `expires_at` (None: for good)."""
+
+    expires_at: datetime | None = None
     concurrent_sessions: int | None = None
     idle_timeout_seconds: int | None = None
     max_duration_seconds: int | None = None
+    rate_limits: RateLimits | None = None
 
 
 class AccountSpec(Model, frozen=True, kw_only=True):
@@ -36,7 +77,13 @@ class AccountSpec(Model, frozen=True, kw_only=True):
     tier: Tier = Tier.FREE
     suspended: bool = False
     default_archetype: str = DEFAULT_ARCHETYPE
+    members: list[Member] = []
     overrides: Overrides = Overrides()
+
+    def overrides_at(self, moment: datetime) -> Overrides:
+        """Return the overrides that hold at this time: none once they have expired."""
+        expires_at = self.overrides.expires_at
+        return self.overrides if expires_at is None or moment < expires_at else Overrides()
 
 
 class AccountStatus(Model, frozen=True, kw_only=True):
@@ -44,11 +91,13 @@ class AccountStatus(Model, frozen=True, kw_only=True):
 
     Attributes:
         limit: the cap on live sessions in force, sessions.
+        live: sessions that there are, a second ago at most.
         conditions: Ready is True once the namespace exists and its quota is in force.
     """
 
     namespace: str | None = None
     limit: int | None = None
+    live: int | None = None
     observed_generation: int = 0
     conditions: list[Condition] = []
 

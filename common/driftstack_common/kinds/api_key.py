@@ -17,6 +17,8 @@ class ApiKeySpec(Model, frozen=True, kw_only=True):
         scopes: e.g. `read`, `write`, `read:sessions`.
         key_prefix: the first characters, for people.
         sha256: lower-case hex SHA-256 of the whole key; 256 random bits need no slow hash.
+        revoked_at: when it was revoked; the operator writes it down when nobody else did.
+        replaced_by: name of the ApiKey that a rotation made in its place.
     """
 
     name: str
@@ -25,6 +27,14 @@ class ApiKeySpec(Model, frozen=True, kw_only=True):
     key_prefix: str = ""
     expires_at: datetime | None = None
     revoked: bool = False
+    revoked_at: datetime | None = None
+    replaced_by: str | None = None
+
+
+class ApiKeyStatus(Model, frozen=True, kw_only=True):
+    """What became of it: when it was last used, to the minute."""
+
+    last_used_at: datetime | None = None
 
 
 class ApiKey(Resource, frozen=True, kw_only=True):
@@ -32,6 +42,7 @@ class ApiKey(Resource, frozen=True, kw_only=True):
 
     KIND: ClassVar[Kind] = Kind("ApiKey", "apikeys")
     spec: ApiKeySpec
+    status: ApiKeyStatus = ApiKeyStatus()
 
     @property
     def id(self) -> str:

@@ -1,8 +1,8 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from driftstack_common.kinds import Session, from_body
+from driftstack_common.kinds import Account, AccountSpec, Bucket, Overrides, RateLimits, Session, from_body, to_body
 from driftstack_common.names import ANNOTATION_CREATED_AT, session_id, session_uid
 
 STORED = datetime(2026, 5, 12, 12, 0, 8, tzinfo=UTC)
@@ -44,3 +44,21 @@ def test_what_is_no_session_id(text: str) -> None:
 def test_session_id_and_back() -> None:
     uid = "9d2f0c1e-5b7a-4f0e-8a3d-2c6b1e4f7a90"
     assert session_uid(session_id(uid)) == uid
+
+
+def test_overrides_hold_until_they_expire() -> None:
+    expires_at = datetime(2026, 5, 12, 12, tzinfo=UTC)
+    own = Overrides(concurrent_sessions=5, expires_at=expires_at)
+    spec = AccountSpec(overrides=own)
+    assert spec.overrides_at(expires_at - timedelta(milliseconds=1)) == own
+    assert spec.overrides_at(expires_at) == Overrides()
+    for_good = Overrides(concurrent_sessions=5)
+    assert AccountSpec(overrides=for_good).overrides_at(expires_at) == for_good
+
+
+def test_bucket_of_all_other_calls_is_called_global() -> None:
+    limits = {"global": {"capacity": 5, "refillPerMinute": 1}}
+    body = {"metadata": {"name": "acme"}, "spec": {"overrides": {"rateLimits": limits}}}
+    account = from_body(Account, body)
+    assert account.spec.overrides.rate_limits == RateLimits(global_=Bucket(capacity=5, refill_per_minute=1))
+    assert to_body(account)["spec"]["overrides"]["rateLimits"] == limits
