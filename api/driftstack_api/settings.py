@@ -1,16 +1,18 @@
-"""The facade's settings, from environment variables `DRIFTSTACK_API_…`, read once at start."""
+"""The facade's settings, from the variables `DRIFTSTACK_API_…` and `DRIFTSTACK_TIERS`, read once at start."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, InstanceOf, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from driftstack_common.errors import SettingsError
+from driftstack_common.kinds import Tier
 from driftstack_common.names import SYSTEM_NAMESPACE
+from driftstack_common.tiers import TierLimits, read_tiers
 
 PREFIX: Final = "DRIFTSTACK_API_"
 
@@ -25,13 +27,14 @@ class Settings(BaseSettings):
         public_url: what callers call this service by, `https://…`, for the URLs it gives them; None goes by each
             request's own Host and scheme.
         system_namespace: where the catalogue of archetypes is.
+        tiers: what each tier allows, `DRIFTSTACK_TIERS`; the operator has the same table.
         problem_type_base: what `type` of every problem begins with.
         fresh_seconds: a cache whose watch has proven itself within this time is trusted; see `/readyz`. Watches do
             so every 2 s.
         failpoints: for tests only; lets anybody who reaches the facade kill or freeze the process.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, populate_by_name=True)
 
     host: str = "0.0.0.0"
     port: int = Field(default=8000, ge=0, le=65535)
@@ -41,6 +44,9 @@ class Settings(BaseSettings):
     connect_keys: Path = Path("/etc/driftstack/connect-keys")
     public_url: str | None = Field(default=None, pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")
     system_namespace: str = SYSTEM_NAMESPACE
+    tiers: Annotated[
+        dict[Tier, InstanceOf[TierLimits]], BeforeValidator(read_tiers), Field(validation_alias="DRIFTSTACK_TIERS")
+    ] = {}  # what is not mentioned has its default
     problem_type_base: str = Field(default="https://errors.driftstack.dev/", pattern=r"^https?://.+/$")
     fresh_seconds: float = Field(default=4.0, gt=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -61,5 +67,9 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
-        raise SettingsError(problems) from error
+        raise SettingsError("; ".join(f"{_variable(e['loc'][0])}: {e['msg']}" for e in error.errors())) from error
+
+
+def _variable(name: int | str) -> str:
+    """Return the environment variable of a setting; an alias is one already."""
+    return str(name) if name == "DRIFTSTACK_TIERS" else f"{PREFIX}{str(name).upper()}"

@@ -6,41 +6,19 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic.alias_generators import to_camel
+from pydantic import BeforeValidator, Field, InstanceOf, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from driftstack_common.errors import SettingsError
 from driftstack_common.kinds import Tier
 from driftstack_common.logging import Level
 from driftstack_common.names import BROWSER_NAMESPACE, DEFAULT_POOL, SYSTEM_NAMESPACE
+from driftstack_common.tiers import TierLimits, read_tiers
 
 PREFIX: Final = "DRIFTSTACK_OPERATOR_"
 
 Seconds = Annotated[int, Field(ge=1)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-class TierLimits(BaseModel):
-    """What a tier allows; keys are camelCase in JSON. None as a time means no limit."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
-
-    concurrent_sessions: Annotated[int, Field(ge=0)]
-    idle_timeout_seconds: Seconds | None = 30 * 60
-    max_duration_seconds: Seconds | None = None
-
-
-DEFAULT_TIERS: Final[dict[Tier, TierLimits]] = {
-    Tier.FREE: TierLimits(concurrent_sessions=1, max_duration_seconds=20 * 60),
-    Tier.SOLO_MANUAL: TierLimits(concurrent_sessions=1),
-    Tier.TEAM_MANUAL: TierLimits(concurrent_sessions=3),
-    Tier.AGENCY_MANUAL: TierLimits(concurrent_sessions=8),
-    Tier.API_STARTER: TierLimits(concurrent_sessions=2),
-    Tier.API_BUILDER: TierLimits(concurrent_sessions=8),
-    Tier.API_SCALE: TierLimits(concurrent_sessions=24),
-    Tier.ENTERPRISE: TierLimits(concurrent_sessions=32),
-}
 
 
 class Settings(BaseSettings):
@@ -74,7 +52,9 @@ class Settings(BaseSettings):
     browser_namespace: str = BROWSER_NAMESPACE
     pool: str = DEFAULT_POOL
     agent_keys: Path = Path("/etc/driftstack/agent-keys")
-    tiers: Annotated[dict[Tier, TierLimits], Field(validation_alias="DRIFTSTACK_TIERS")] = DEFAULT_TIERS
+    tiers: Annotated[
+        dict[Tier, InstanceOf[TierLimits]], BeforeValidator(read_tiers), Field(validation_alias="DRIFTSTACK_TIERS")
+    ] = {}  # what is not mentioned has its default
     image_pull_policy: str = "IfNotPresent"
     workers: Annotated[int, Field(ge=1, le=1024)] = 64
     start_timeout_seconds: Seconds = 60
@@ -95,12 +75,6 @@ class Settings(BaseSettings):
     metrics_port: Port = 9090
     log_level: Level = "info"
     failpoints: bool = False
-
-    @field_validator("tiers", mode="after")
-    @classmethod
-    def _complete(cls, tiers: dict[Tier, TierLimits]) -> dict[Tier, TierLimits]:
-        """A tier that is not mentioned keeps its default."""
-        return {**DEFAULT_TIERS, **tiers}
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -15,8 +15,9 @@ import pytest
 
 from driftstack_api.settings import load_settings as load_facade_settings
 from driftstack_common import names
+from driftstack_common.kinds import Bucket, Tier
+from driftstack_common.tiers import DEFAULT_TIERS, TierRateLimits
 from driftstack_operator.leadership import lease
-from driftstack_operator.settings import DEFAULT_TIERS
 from driftstack_operator.settings import load_settings as load_operator_settings
 from driftstack_operator.uninstall.settings import Settings as HookSettings
 from tests.contract.conftest import Manifest, Render
@@ -144,7 +145,15 @@ def test_operator_accepts_its_settings(render: Render, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("values", VALUES_FILES)
 def test_facade_accepts_its_settings(render: Render, monkeypatch: pytest.MonkeyPatch, values: str) -> None:
     environment(monkeypatch, deployment(render(values), "facade"))
-    assert load_facade_settings().system_namespace == "driftstack-system"
+    settings = load_facade_settings()
+    assert settings.system_namespace == "driftstack-system"
+    if values == "minimal-values.yaml":
+        assert settings.tiers == DEFAULT_TIERS
+    if values == "full-values.yaml":
+        assert settings.tiers[Tier.API_STARTER].rate_limits == TierRateLimits(
+            global_=Bucket(capacity=241, refill_per_minute=241),
+            sessions_create=Bucket(capacity=16, refill_per_minute=4),
+        )
 
 
 @pytest.mark.parametrize("values", VALUES_FILES)

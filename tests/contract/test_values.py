@@ -132,6 +132,7 @@ def test_readmes_example_installs(run_helm: Helm, tmp_path: Path) -> None:
         ("browsers.resources.limits.cpu=2", "got number, want string"),
         ("tiers.gold.concurrentSessions=1", "additional properties 'gold' not allowed"),
         ("tiers.free.concurrentSessions=-1", "minimum"),
+        ("tiers.free.rateLimits.global.refillPerMinute=0", "minimum"),
         ("network.clusterCIDRs={10.0.0.0}", "does not match pattern"),
         ("images.agent=a b", "does not match pattern"),
     ],

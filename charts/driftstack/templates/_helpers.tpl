@@ -94,15 +94,24 @@ spec:
   validationActions: [Deny]
 {{- end }}
 
-{{/* The tiers as the operator reads them: JSON, null for "no limit" (Helm itself drops nulls from values). */}}
+{{/*
+The tiers as operator and facade read them: JSON, null for "no limit" (Helm itself drops nulls from values). Numbers are
+made integers: Helm reads large ones as floats.
+*/}}
 {{- define "driftstack.tiers" -}}
 {{- $tiers := dict -}}
 {{- range $name, $tier := .Values.tiers -}}
 {{- $limits := dict "concurrentSessions" (int $tier.concurrentSessions) -}}
-{{- range $key := list "idleTimeoutSeconds" "maxDurationSeconds" -}}
-{{- $seconds := int (get $tier $key) -}}
-{{- $_ := set $limits $key (ternary $seconds nil (gt $seconds 0)) -}}
+{{- range $key := list "idleTimeoutSeconds" "maxDurationSeconds" "profiles" -}}
+{{- $most := int (get $tier $key) -}}
+{{- $_ := set $limits $key (ternary $most nil (gt $most 0)) -}}
 {{- end -}}
+{{- $buckets := dict -}}
+{{- range $key, $bucket := $tier.rateLimits -}}
+{{- $numbers := dict "capacity" (int $bucket.capacity) "refillPerMinute" (int $bucket.refillPerMinute) -}}
+{{- $_ := set $buckets $key $numbers -}}
+{{- end -}}
+{{- $_ := set $limits "rateLimits" $buckets -}}
 {{- $_ := set $tiers $name $limits -}}
 {{- end -}}
 {{- toJson $tiers -}}

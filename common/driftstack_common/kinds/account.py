@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
@@ -41,8 +41,8 @@ class Bucket(Model, frozen=True, kw_only=True):
         refill_per_minute: calls that come back in a minute, evenly.
     """
 
-    capacity: int
-    refill_per_minute: int
+    capacity: Annotated[int, msgspec.Meta(ge=1)]
+    refill_per_minute: Annotated[int, msgspec.Meta(ge=1)]
 
 
 class RateLimits(Model, frozen=True, kw_only=True):

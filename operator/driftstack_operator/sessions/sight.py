@@ -133,7 +133,7 @@ class Sight:
             node_lost_in=self._node_lost_in(session, pod, track),
             recorded=track.recorded,
             verdict=track.verdict,
-            cap=cap_of(account, self._settings.tiers) if account is not None else None,
+            cap=cap_of(account, self._settings.tiers, now()) if account is not None else None,
             # Counting all others is for a session that may start; a large account's running ones would pay for it.
             ahead=self._ahead(session, track) if pod is None and session.status.browser is None else 0,
             slug=self.slug_of(session),

@@ -196,4 +196,4 @@ class Starting:
                 self._metrics.stages.labels(stage).observe(max(0.0, (moment - begun).total_seconds()))
 
     def _limits(self, session: Session, account: Account) -> Limits:
-        return limits_of(session.spec, account, self._settings.tiers)
+        return limits_of(session.spec, account, self._settings.tiers, now())

@@ -1,9 +1,25 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from driftstack_api.settings import load_settings
 from driftstack_common.errors import SettingsError
+from driftstack_common.kinds import Bucket, Tier
+from driftstack_common.tiers import DEFAULT_TIERS
+
+
+def test_tiers_are_the_operators_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    buckets = {bucket: {"capacity": 7, "refillPerMinute": 1} for bucket in ("global", "sessionsCreate")}
+    monkeypatch.setenv("DRIFTSTACK_TIERS", json.dumps({"free": {"rateLimits": buckets}}))
+    tiers = load_settings().tiers
+    assert tiers[Tier.FREE].rate_limits.sessions_create == Bucket(capacity=7, refill_per_minute=1)
+    assert tiers[Tier.FREE].profiles == 1
+    assert tiers[Tier.ENTERPRISE] == DEFAULT_TIERS[Tier.ENTERPRISE]
+    monkeypatch.setenv("DRIFTSTACK_TIERS", json.dumps({"free": {"profiles": -1}}))
+    with pytest.raises(SettingsError, match=r"^DRIFTSTACK_TIERS: .*profiles"):
+        load_settings()
 
 
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from driftstack_common.errors import SettingsError
 from driftstack_common.kinds import Tier
-from driftstack_operator.settings import DEFAULT_TIERS, PREFIX, load_settings
+from driftstack_common.tiers import DEFAULT_TIERS
+from driftstack_operator.settings import PREFIX, load_settings
 
 
 def test_defaults() -> None:
