@@ -17,10 +17,10 @@ from driftstack_common.agent_client import AgentClient, open_session
 from driftstack_common.agent_token import KeyRing
 from driftstack_common.failpoints import Failpoints, WritePoints
 from driftstack_common.guard import Guard, Guards
-from driftstack_common.kinds import Session
+from driftstack_common.kinds import ApiKey, Session
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.logging import get_logger
-from driftstack_operator.accounts.quotas import WRONG_FOR
+from driftstack_operator.accounts.keys import Keys, is_incomplete
 from driftstack_operator.accounts.reconcile import Accounts
 from driftstack_operator.events import Recorder
 from driftstack_operator.handlers import SLOWEST
@@ -46,9 +46,12 @@ STOP_SECONDS: Final = 3.0
 
 SESSION: Final = "session"
 ACCOUNT: Final = "account"
-QUOTA: Final = "quota"
+LIMITS: Final = "limits"
+KEY: Final = "key"
 QueueKey = tuple[str, str]
-"""What to reconcile: the kind, and a session's uid or an account's name."""
+"""What to reconcile: the kind, and the uid of a session or key, or an account's name."""
+KEYS_LANE: Final = "/keys"
+"""Keys of all accounts share a turn: after an upgrade all of them may wait, and can wait."""
 
 logger = get_logger(__name__)
 
@@ -90,6 +93,7 @@ class Operator:
         self.queue.close()  # until the first term
         self.recorder = Recorder(kube, self.metrics)
         self.accounts = Accounts(kube, self.store, settings)
+        self._keys = Keys(kube, self.store)
         self.sessions = Sessions(
             kube=kube,
             agents=agents,
@@ -144,6 +148,8 @@ class Operator:
     def _account_of(self, key: QueueKey) -> str:
         """Return the account whose turn a key takes; sessions that are gone share one."""
         kind, name = key
+        if kind == KEY:
+            return KEYS_LANE
         if kind != SESSION:
             return name
         session = self.store.sessions.by_uid(name)
@@ -156,12 +162,17 @@ class Operator:
         self.queue.add((SESSION, uid))
 
     def touch_account(self, name: str) -> None:
-        """Have an account and its quota reconciled."""
+        """Have an account and all that it has reconciled."""
         self.queue.add((ACCOUNT, name))
 
-    def touch_quota(self, name: str) -> None:
-        """Have an account's quota compared with its sessions."""
-        self.queue.add((QUOTA, name))
+    def touch_limits(self, name: str) -> None:
+        """Have an account's quota compared with its sessions, and its bindings with its members."""
+        self.queue.add((LIMITS, name))
+
+    def touch_key(self, key: ApiKey) -> None:
+        """Have a key reconciled if it lacks something."""
+        if is_incomplete(key):
+            self.queue.add((KEY, key.metadata.uid))
 
     def session_gone(self, session: Session) -> None:
         """A session's object is gone: what remains of it is removed, and its slot is free."""
@@ -175,7 +186,7 @@ class Operator:
         if account is not None and account.metadata.deletion_timestamp is not None:
             self.touch_account(name)
         elif account is not None:
-            self.queue.add_after((QUOTA, name), WRONG_FOR)
+            self.touch_limits(name)
 
     def touch_waiting(self, namespace: str | None = None) -> None:
         """Have the sessions that have not started reconciled: what they wait for may be there."""
@@ -291,7 +302,10 @@ class Operator:
             return await self.sessions.reconcile(name)
         if kind == ACCOUNT:
             return await self.accounts.reconcile(name)
-        return await self.accounts.check_quota(name)
+        if kind == LIMITS:
+            return await self.accounts.check(name)
+        await self._keys.reconcile(name)
+        return None
 
 
 async def run(settings: Settings) -> None:

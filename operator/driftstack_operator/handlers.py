@@ -13,9 +13,9 @@ from typing import Any, Final
 import kopf
 from aiohttp import ClientMiddlewareType
 
-from driftstack_common.kinds import Account, Archetype, Pool, Session
+from driftstack_common.kinds import Account, ApiKey, Archetype, Pool, Session
 from driftstack_common.kinds.meta import Kind
-from driftstack_common.kube.client import NODE, POD, QUOTA, KubeClient
+from driftstack_common.kube.client import BINDING, NODE, POD, QUOTA, KubeClient
 from driftstack_common.names import APP_BROWSER, GROUP, LABEL_ACCOUNT, LABEL_APP
 from driftstack_operator.intake import Intake
 
@@ -23,7 +23,8 @@ Take = Callable[..., None]
 Handlers = list[tuple[Kind, Take]]
 
 POD_SELECTOR: Final = f"{LABEL_APP}={APP_BROWSER}"
-QUOTA_SELECTOR: Final = LABEL_ACCOUNT
+ACCOUNT_SELECTOR: Final = LABEL_ACCOUNT
+"""Of quotas and role bindings."""
 
 NEVER: Final = 86_400.0
 SLOWEST: Final = 15.0
@@ -35,8 +36,10 @@ def cluster_handlers(intake: Intake) -> Handlers:
     return [
         (Session.KIND, intake.session),
         (Account.KIND, intake.account),
+        (ApiKey.KIND, intake.api_key),
         (Archetype.KIND, intake.archetype),
         (QUOTA, intake.quota),
+        (BINDING, intake.binding),
         (NODE, intake.node),
     ]
 
@@ -95,7 +98,8 @@ def configure_for(watch_seconds: int) -> Any:
         settings.networking.request_timeout = SLOWEST
         settings.networking.error_backoffs = Pauses()
         settings.watching.label_selectors[POD.version, POD.plural] = POD_SELECTOR
-        settings.watching.label_selectors[QUOTA.version, QUOTA.plural] = QUOTA_SELECTOR
+        settings.watching.label_selectors[QUOTA.version, QUOTA.plural] = ACCOUNT_SELECTOR
+        settings.watching.label_selectors[BINDING.api_version, BINDING.plural] = ACCOUNT_SELECTOR
         settings.process.ultimate_exiting_timeout = None  # the kubelet's grace period is the last resort
         # kopf removes its own finalizer wherever no handler needs one: it must never take ours for it.
         settings.persistence.finalizer = f"{GROUP}/kopf"

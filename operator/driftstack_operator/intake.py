@@ -9,9 +9,10 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from driftstack_common.kinds import Account, Session
+from driftstack_common.kinds import Account, ApiKey, Session
 from driftstack_common.kube.client import Body
 from driftstack_operator.pods.view import NodeView, PodView
+from driftstack_operator.sessions.sight import account_name
 from driftstack_operator.sessions.tracks import Tracks
 from driftstack_operator.store import Shelf, Store
 
@@ -27,8 +28,11 @@ class Touch(Protocol):
     def touch_account(self, name: str) -> None:
         """Have an account reconciled."""
 
-    def touch_quota(self, name: str) -> None:
-        """Have an account's quota checked."""
+    def touch_limits(self, name: str) -> None:
+        """Have what an account has checked, but for its namespace."""
+
+    def touch_key(self, key: ApiKey) -> None:
+        """Have a key reconciled if it lacks something."""
 
     def touch_waiting(self, namespace: str | None = None) -> None:
         """Have sessions reconciled that have not started."""
@@ -56,6 +60,8 @@ class Intake:
 
     def session_seen(self, session: Session) -> None:
         """A session is new or has changed; its first version is its place in the order of admission."""
+        if self._tracks.get(session.uid) is None:
+            self._touch.touch_limits(account_name(session.metadata.namespace))
         self._tracks.begin(session.uid, int(session.metadata.resource_version or 0))
         self._touch.touch_session(session.uid)
 
@@ -82,15 +88,38 @@ class Intake:
         self._touch.touch_session(pod.session)
 
     def account(self, body: Body, *, deleted: bool) -> None:
-        """Take an Account in."""
+        """Take an Account in; what we wrote ourselves, when it spoke of the account as it is, is no news."""
+        known = self._store.accounts.by_uid(body["metadata"]["uid"])
         account = _take(self._store.accounts, body, deleted=deleted)
-        if account is not None:
+        if account is None:
+            return
+        if deleted:
+            self.account_left(account)
+        elif known != account or account.status.observed_generation != account.metadata.generation:
             self.account_seen(account)
 
     def account_seen(self, account: Account) -> None:
         """An account is new or has changed; its cap may have."""
         self._touch.touch_account(account.metadata.name)
         self._touch.touch_waiting(account.namespace)
+
+    def account_left(self, account: Account) -> None:
+        """An account is gone; its id may be another's now."""
+        self.account_seen(account)
+        for other in self._store.accounts.group(account.id).values():
+            self._touch.touch_account(other.metadata.name)
+
+    def api_key(self, body: Body, *, deleted: bool) -> None:
+        """Take an ApiKey in."""
+        key = _take(self._store.keys, body, deleted=deleted)
+        if key is not None and not deleted:
+            self._touch.touch_key(key)
+
+    def binding(self, body: Body, *, deleted: bool) -> None:
+        """Take a RoleBinding of an account's members in."""
+        binding = _take(self._store.bindings, body, deleted=deleted)
+        if binding is not None:
+            self._touch.touch_limits(binding.account)
 
     def pool(self, body: Body, *, deleted: bool) -> None:
         """Take a BrowserPool in: sessions may wait for it."""
@@ -108,7 +137,7 @@ class Intake:
             return
         account = self._store.accounts.get("", quota.account)
         if account is not None and account.ready and not deleted:
-            self._touch.touch_quota(quota.account)
+            self._touch.touch_limits(quota.account)
         else:
             self._touch.touch_account(quota.account)
 

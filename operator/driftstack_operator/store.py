@@ -13,9 +13,10 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from driftstack_common.kinds import Account, Archetype, Pool, Session, from_body
+from driftstack_common.kinds import Account, ApiKey, Archetype, Pool, Session, from_body
 from driftstack_common.kube.client import Body
 from driftstack_common.logging import get_logger
+from driftstack_operator.accounts.binding import BindingView, read_binding
 from driftstack_operator.accounts.quota import QuotaView, read_quota
 from driftstack_operator.pods.view import NodeView, PodView, read_node, read_pod
 
@@ -146,12 +147,14 @@ class Shelf(Generic[T]):
 
 
 class Store:
-    """All shelves; sessions are grouped by namespace, pods by the uid of their session."""
+    """All shelves; sessions and bindings are grouped by namespace, pods by their session's uid, accounts by id."""
 
     def __init__(self) -> None:
         self.sessions: Shelf[Session] = Shelf(_reader(Session), lambda session: session.metadata.namespace or "")
         self.pods: Shelf[PodView] = Shelf(read_pod, lambda pod: pod.session)
-        self.accounts: Shelf[Account] = Shelf(_reader(Account))
+        self.accounts: Shelf[Account] = Shelf(_reader(Account), lambda account: account.id)
+        self.keys: Shelf[ApiKey] = Shelf(_reader(ApiKey))
+        self.bindings: Shelf[BindingView] = Shelf(read_binding, lambda binding: binding.namespace)
         self.pools: Shelf[Pool] = Shelf(_reader(Pool))
         self.archetypes: Shelf[Archetype] = Shelf(_reader(Archetype))
         self.nodes: Shelf[NodeView] = Shelf(self._read_node)

@@ -13,14 +13,14 @@ from typing import Any, Final
 
 import msgspec
 
-from driftstack_common.kinds import Account, Archetype, Pool, Record, Session
+from driftstack_common.kinds import Account, ApiKey, Archetype, Pool, Record, Session
 from driftstack_common.kinds.meta import Kind
-from driftstack_common.kube.client import NAMESPACE, NODE, POD, QUOTA, Body, KubeClient
+from driftstack_common.kube.client import BINDING, NAMESPACE, NODE, POD, QUOTA, Body, KubeClient
 from driftstack_common.kube.errors import KindGone, KubeError
 from driftstack_common.logging import get_logger
 from driftstack_common.names import LABEL_ACCOUNT
 from driftstack_operator.accounts.namespace import NamespaceState, state_of
-from driftstack_operator.handlers import POD_SELECTOR, QUOTA_SELECTOR
+from driftstack_operator.handlers import ACCOUNT_SELECTOR, POD_SELECTOR
 from driftstack_operator.health import Health
 from driftstack_operator.intake import Intake, Touch
 from driftstack_operator.metrics import Metrics
@@ -91,8 +91,10 @@ class Sweep:
                 namespace=settings.browser_namespace,
                 changed=lambda _: touch.touch_waiting(),
             ),
-            Scope(kind=QUOTA, shelf=store.quotas, selector=QUOTA_SELECTOR),
-            Scope(kind=Account.KIND, shelf=store.accounts, changed=intake.account_seen),
+            Scope(kind=QUOTA, shelf=store.quotas, selector=ACCOUNT_SELECTOR),
+            Scope(kind=BINDING, shelf=store.bindings, selector=ACCOUNT_SELECTOR),
+            Scope(kind=Account.KIND, shelf=store.accounts, changed=intake.account_seen, gone=intake.account_left),
+            Scope(kind=ApiKey.KIND, shelf=store.keys),
             Scope(
                 kind=POD,
                 shelf=store.pods,
@@ -186,19 +188,21 @@ class Sweep:
         return listings
 
     async def touch_all(self) -> None:
-        """Have every session looked at, and every account whose state is not what it should be."""
+        """Have every session looked at, every account and what belongs to it, and keys that lack something."""
         for pod in self._store.pods.values():
             if pod.session:
                 self._touch.touch_session(pod.session)
         for session in self._store.sessions.values():
             self._touch.touch_session(session.uid)
+        for key in self._store.keys.values():
+            self._touch.touch_key(key)
         listing = await self._kube.list_objects(NAMESPACE, labelSelector=LABEL_ACCOUNT)
         namespaces = {item["metadata"]["name"]: item for item in listing.get("items") or []}
         for account in self._store.accounts.values():
             name = account.metadata.name
             sound = state_of(namespaces.get(account.namespace), name) is NamespaceState.OURS
             if sound and account.ready and account.metadata.deletion_timestamp is None:
-                self._touch.touch_quota(name)
+                self._touch.touch_limits(name)
             else:
                 self._touch.touch_account(name)
 

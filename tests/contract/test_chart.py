@@ -15,8 +15,9 @@ import pytest
 
 from driftstack_api.settings import load_settings as load_facade_settings
 from driftstack_common import names
-from driftstack_common.kinds import Bucket, Tier
+from driftstack_common.kinds import Bucket, MemberRole, Tier
 from driftstack_common.tiers import DEFAULT_TIERS, TierRateLimits
+from driftstack_operator.accounts.binding import ROLE_PREFIX
 from driftstack_operator.leadership import lease
 from driftstack_operator.settings import load_settings as load_operator_settings
 from driftstack_operator.uninstall.settings import Settings as HookSettings
@@ -219,8 +220,11 @@ def test_policies_use_the_words_of_the_code(render: Render) -> None:
         ],
         "driftstack-account-namespace": [names.LABEL_ACCOUNT],
         "driftstack-account-label": [names.LABEL_ACCOUNT, "driftstack-system:driftstack-operator"],
+        "driftstack-ids": [names.ANNOTATION_ID, "driftstack-system:driftstack-operator"],
         "driftstack-operator-namespaces": [
             names.ACCOUNT_NAMESPACE_PREFIX,
+            ROLE_PREFIX,
+            *MemberRole,
             "driftstack-system:driftstack-operator",
             "driftstack-system:driftstack-uninstall",
         ],

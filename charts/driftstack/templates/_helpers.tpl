@@ -81,7 +81,7 @@ multicast. IPv4-mapped addresses (::ffff:0:0/96) need no line, and the API refus
 {{- end }}{{ end }}
 {{- end }}
 
-{{/* The binding of a validating policy. Call with (dict "root" $ "name" "…"). */}}
+{{/* The binding of a validating policy. Call with (dict "root" $ "name" "…"), and "action" if it is not Deny. */}}
 {{- define "driftstack.policyBinding" -}}
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicyBinding
@@ -91,7 +91,7 @@ metadata:
     {{- include "driftstack.labels" (dict "root" .root "component" "admission") | nindent 4 }}
 spec:
   policyName: {{ .name }}
-  validationActions: [Deny]
+  validationActions: [{{ .action | default "Deny" }}]
 {{- end }}
 
 {{/*

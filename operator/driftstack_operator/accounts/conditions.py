@@ -8,6 +8,7 @@ import msgspec
 
 from driftstack_common.kinds import Account, Condition
 from driftstack_common.kube.client import Body
+from driftstack_common.names import ANNOTATION_ID
 from driftstack_common.times import format_time
 
 
@@ -20,8 +21,10 @@ class Ready(msgspec.Struct, frozen=True):
     limit: int | None = None
 
 
-def counted(limit: int) -> Ready:
-    """The quota limits and counts."""
+def counted(limit: int, *, suspended: bool = False) -> Ready:
+    """The quota limits and counts; nothing is amiss with a suspended account, but no session can begin."""
+    if suspended:
+        return Ready(True, "Suspended", "no session can be created while spec.suspended is true", limit)
     return Ready(True, "QuotaInForce", "sessions can be created", limit)
 
 
@@ -48,6 +51,12 @@ def namespace_taken(namespace: str) -> Ready:
     # Labelling it is no way out: only the operator may set our label.
     message = f"namespace {namespace} belongs to somebody else: delete it, or choose another name"
     return Ready(False, "NamespaceTaken", message)
+
+
+def id_taken(account_id: str, elder: str) -> Ready:
+    """An account that is older has the same id: this one is a copy of it."""
+    message = f"account {elder} has the id {account_id}"
+    return Ready(False, "IdTaken", f"{message}: delete this one and make it without the annotation {ANNOTATION_ID}")
 
 
 def leaving(held: str) -> Ready:

@@ -55,7 +55,7 @@ class Quotas:
         live = len(self._store.sessions.group(account.namespace))
         if in_force(quota, cap) and not miscounted(quota, live):
             self.forget(name)
-            return conditions.counted(cap), None
+            return conditions.counted(cap, suspended=account.spec.suspended), None
         wrong = self._wrong.setdefault(name, Wrong(self._clock() + WRONG_FOR))
         if quota is not None and self._clock() >= wrong.due:
             logger.info("quota shaken", account=name, used=quota.used, live=live, limit=quota.limit)
@@ -65,7 +65,7 @@ class Quotas:
         left = wrong.due - self._clock()
         if account.ready and not wrong.shakes:  # a cap that changes needs a moment to be in force
             return None, left
-        return _verdict(quota, cap, wrong.shakes > STUCK_AFTER), left
+        return _verdict(account, quota, cap, wrong.shakes > STUCK_AFTER), left
 
     def forget(self, name: str) -> None:
         """The account's quota is right, or the account is gone."""
@@ -94,7 +94,7 @@ def _pause(shakes: int) -> float:
     return float(min(WRONG_FOR * 2 ** min(shakes, 16), LONGEST))
 
 
-def _verdict(quota: QuotaView | None, cap: int, stuck: bool) -> Ready:
+def _verdict(account: Account, quota: QuotaView | None, cap: int, stuck: bool) -> Ready:
     if not in_force(quota, cap):
         return conditions.not_counted(stuck=stuck)
-    return conditions.miscounting(cap) if stuck else conditions.counted(cap)
+    return conditions.miscounting(cap) if stuck else conditions.counted(cap, suspended=account.spec.suspended)

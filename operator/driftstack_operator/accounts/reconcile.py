@@ -1,4 +1,4 @@
-"""Gives each Account its namespace and quota, and takes them away again.
+"""Gives each Account its namespace, quota and role bindings, and takes them away again.
 
 An account is Ready only when the API server enforces its quota: before that, creates are refused or uncounted.
 """
@@ -14,7 +14,9 @@ from driftstack_common.logging import get_logger
 from driftstack_common.names import ACCOUNT_FINALIZER, ANNOTATION_ID
 from driftstack_common.times import now
 from driftstack_operator.accounts import conditions
+from driftstack_operator.accounts.bindings import Bindings
 from driftstack_operator.accounts.conditions import Ready
+from driftstack_operator.accounts.live import LiveCounts
 from driftstack_operator.accounts.namespace import NamespaceState, build_namespace, held_by, state_of
 from driftstack_operator.accounts.patience import Patience
 from driftstack_operator.accounts.quotas import Quotas
@@ -43,6 +45,8 @@ class Accounts:
         self._store = store
         self._settings = settings
         self.quotas = Quotas(kube, store)
+        self.live = LiveCounts()
+        self._bindings = Bindings(kube, store)
         self.patience = Patience()
         self._removal = Removal(kube, store, self.quotas)
 
@@ -54,6 +58,10 @@ class Accounts:
             return None
         if account.metadata.deletion_timestamp is not None:
             return await self._remove(account)
+        elder = self._elder_of(account)
+        if elder is not None:
+            await self._report(account, conditions.id_taken(account.id, elder.metadata.name))
+            return None
         account = await self._hold(account)
         state, body = await self._ensure_namespace(account)
         if state is NamespaceState.TERMINATING:
@@ -64,20 +72,29 @@ class Accounts:
             return None
         return await self._tend(account)
 
-    async def check_quota(self, name: str) -> float | None:
-        """Judge the quota of an account, which has its namespace; return when to look again, seconds."""
+    async def check(self, name: str) -> float | None:
+        """Judge what an account has, but for its namespace; return when to look again, seconds."""
         account = self._store.accounts.get("", name)
         if account is None or account.metadata.deletion_timestamp is not None:
+            self.live.forget(name)
             self.quotas.forget(name)
             return None
         return await self._tend(account) if account.ready else await self.reconcile(name)
 
     async def _tend(self, account: Account) -> float | None:
-        cap = cap_of(account, self._settings.tiers)
+        moment = now()
+        cap = cap_of(account, self._settings.tiers, moment)
+        await self._bindings.tend(account)
         ready, again = await self.quotas.tend(account, cap)
-        if ready is not None:
-            await self._report(account, ready)
-        return again
+        count_due = await self._report(account, ready)
+        expires_at = account.spec.overrides.expires_at
+        expiry_due = (expires_at - moment).total_seconds() if expires_at is not None else 0.0
+        return _soonest(again, count_due, expiry_due if expiry_due > 0 else None)
+
+    def _elder_of(self, account: Account) -> Account | None:
+        """Return the account that had this one's id before it; an id belongs to the oldest."""
+        oldest = min(self._store.accounts.group(account.id).values(), key=_age, default=account)
+        return oldest if oldest.metadata.uid != account.metadata.uid else None
 
     async def _hold(self, account: Account) -> Account:
         """Add the finalizer, and write the public id down so that a restored backup keeps it."""
@@ -130,17 +147,35 @@ class Accounts:
             await self._report(account, conditions.leaving(held))
         return self.patience.again(name)
 
-    async def _report(self, account: Account, ready: Ready) -> None:
-        """Write the status if it says anything new."""
-        status = conditions.status_of(account, ready, now())
-        if status is None:
-            return
-        body = {"metadata": {"uid": account.metadata.uid}, "status": status}
-        self._take(await self._kube.merge_patch(Account.KIND, None, account.metadata.name, body, "status"))
+    async def _report(self, account: Account, ready: Ready | None) -> float | None:
+        """Write the status if it says anything new; return in how many seconds the number of sessions is due.
+
+        Args:
+            ready: None when nothing is new to be said of it.
+        """
+        meta, live = account.metadata, len(self._store.sessions.group(account.namespace))
+        due = self.live.due_in(meta.name, account.status.live, live)
+        status = conditions.status_of(account, ready, now()) if ready is not None else None
+        if status is None and (due is None or due > 0):
+            return due
+        body = {"metadata": {"uid": meta.uid}, "status": {**(status or {}), "live": live}}
+        self._take(await self._kube.merge_patch(Account.KIND, None, meta.name, body, "status"))
+        self.live.forget(meta.name)
+        return None
 
     def _forget(self, name: str) -> None:
+        self.live.forget(name)
         self.patience.forget(name)
         self.quotas.forget(name)
 
     def _take(self, body: Body) -> Account | None:
         return self._store.accounts.apply(body)
+
+
+def _age(account: Account) -> tuple[str, str]:
+    """Return what orders accounts by their creation; the API server's stamps are whole seconds."""
+    return str(account.metadata.creation_timestamp), account.metadata.uid
+
+
+def _soonest(*delays: float | None) -> float | None:
+    return min((delay for delay in delays if delay is not None), default=None)

@@ -164,7 +164,7 @@ class FakeKube(KubeClient):
         known = self.objects.get(_key(kind, namespace, name))
         if known is None:
             return copy.deepcopy(self.put(kind, body))
-        known.update(_merge(known, {"spec": body["spec"]}))
+        known.update(_merge(known, {field: body[field] for field in ("spec", "subjects") if field in body}))
         self._changed(kind, known)
         return copy.deepcopy(known)
 

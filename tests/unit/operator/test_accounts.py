@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from driftstack_common.kube.client import NAMESPACE as NAMESPACES
 from driftstack_common.kube.client import QUOTA
 from driftstack_common.kube.errors import KindGone
 from driftstack_common.names import ACCOUNT_FINALIZER, QUOTA_NAME, SESSION_QUOTA
+from driftstack_operator.accounts import reconcile
 from driftstack_operator.accounts.quota import SHAKEN
 from tests.unit.operator.builders import ACCOUNT, NAMESPACE, UID, Body
 from tests.unit.operator.rig import Rig
@@ -72,6 +74,7 @@ def wait(rig: Rig, seconds: float) -> None:
     accounts = rig.operator.accounts
     for wrong in accounts.quotas._wrong.values():
         wrong.due -= seconds
+    accounts.live._since = {name: since - seconds for name, since in accounts.live._since.items()}
     accounts.patience._since = {name: since - seconds for name, since in accounts.patience._since.items()}
 
 
@@ -80,7 +83,7 @@ async def test_not_ready_while_sessions_are_not_counted(rig: Rig) -> None:
     await rig.settle()
     assert ready(rig) == ("True", "QuotaInForce"), "a cap that changes needs a moment"
     wait(rig, 3)
-    rig.operator.touch_quota(ACCOUNT)
+    rig.operator.touch_limits(ACCOUNT)
     await rig.settle()
     assert ready(rig) == ("False", "QuotaNotInForce")
 
@@ -91,7 +94,7 @@ async def test_quota_that_never_counts_is_asked_ever_more_seldom(rig: Rig) -> No
     for _ in range(7):
         await rig.settle()
         wait(rig, 60)
-        delays.append(await rig.operator.accounts.check_quota(ACCOUNT))
+        delays.append(await rig.operator.accounts.check(ACCOUNT))
     assert [round(delay or 0) for delay in delays] == [4, 8, 16, 30, 30, 30, 30]
     (condition,) = account(rig)["status"]["conditions"]
     assert "kube-controller-manager" in condition["message"]
@@ -102,7 +105,7 @@ async def test_quota_that_is_wrong_for_days_is_still_asked_as_seldom(rig: Rig) -
     await rig.settle()
     rig.operator.accounts.quotas._wrong[ACCOUNT].shakes = 3000
     wait(rig, 60)
-    assert await rig.operator.accounts.check_quota(ACCOUNT) == pytest.approx(30, abs=1)
+    assert await rig.operator.accounts.check(ACCOUNT) == pytest.approx(30, abs=1)
 
 
 async def test_cap_follows_the_account(rig: Rig) -> None:
@@ -114,11 +117,109 @@ async def test_cap_follows_the_account(rig: Rig) -> None:
     assert quota(rig)["spec"]["hard"][SESSION_QUOTA] == "3"
 
 
-async def test_suspended_account_may_have_no_session(rig: Rig) -> None:
+def obey(rig: Rig) -> None:
+    """The quota controller puts the quota's spec in force."""
+    hard = quota(rig)["spec"]["hard"]
+    live = len(rig.kube.all(Session.KIND))
+    rig.kube.change(QUOTA, NAMESPACE, QUOTA_NAME, hard=hard, used={SESSION_QUOTA: str(live)})
+
+
+async def test_suspended_account_keeps_its_sessions_and_may_have_no_more(rig: Rig) -> None:
+    await rig.ready()
     account(rig)["spec"]["suspended"] = True
     rig.kube.change(Account.KIND, None, ACCOUNT)
     await rig.settle()
     assert quota(rig)["spec"]["hard"][SESSION_QUOTA] == "0"
+    obey(rig)
+    await rig.settle()
+    assert ready(rig) == ("True", "Suspended")
+    session = rig.session()
+    assert session is not None
+    assert session["status"]["phase"] == "ready"
+    assert (account(rig)["status"]["live"], account(rig)["status"]["limit"]) == (1, 0)
+
+
+async def test_overrides_expire_by_themselves(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = datetime(2026, 5, 12, 12, tzinfo=UTC)
+    monkeypatch.setattr(reconcile, "now", lambda: moment)
+    body = account(rig)
+    body["spec"]["overrides"] = {"concurrentSessions": 40, "expiresAt": "2026-05-12T12:05:00Z"}
+    rig.kube.change(Account.KIND, None, ACCOUNT)
+    await rig.settle()
+    assert quota(rig)["spec"]["hard"][SESSION_QUOTA] == "40"
+    obey(rig)
+    await rig.settle()
+    assert await rig.operator.accounts.check(ACCOUNT) == 300, "when it is due"
+    moment += timedelta(seconds=300)
+    assert await rig.operator.accounts.check(ACCOUNT) != 300
+    assert quota(rig)["spec"]["hard"][SESSION_QUOTA] == "32", "the cap of the tier"
+
+
+async def test_live_sessions_are_told_a_second_later_and_once(rig: Rig) -> None:
+    assert account(rig)["status"]["live"] == 0
+    rig.kube.calls.clear()
+    for number in range(5):
+        rig.create(f"s{number}", f"{number}{UID[1:]}")
+        obey(rig)
+        await rig.settle()
+    assert rig.writes(Account.KIND) == []
+    assert account(rig)["status"]["live"] == 0
+    assert await rig.operator.accounts.check(ACCOUNT) == pytest.approx(1, abs=0.5)
+    wait(rig, 1)
+    rig.operator.touch_limits(ACCOUNT)
+    await rig.settle()
+    assert account(rig)["status"]["live"] == 5
+    assert rig.writes(Account.KIND) == [("patch", "accounts")]
+
+
+async def test_session_that_is_gone_within_the_second_costs_no_write(rig: Rig) -> None:
+    rig.create()
+    obey(rig)
+    await rig.settle()
+    rig.kube.calls.clear()
+    session = rig.session()
+    assert session is not None
+    session["metadata"]["finalizers"].clear()
+    rig.kube.vanish(Session.KIND, NAMESPACE, "one")
+    obey(rig)
+    wait(rig, 1)
+    await rig.settle()
+    assert rig.writes(Account.KIND) == []
+
+
+async def test_number_of_live_sessions_is_right_after_a_restart(rig: Rig) -> None:
+    await rig.ready()
+    await rig.restart()
+    await rig.settle()
+    wait(rig, 1)
+    rig.operator.touch_limits(ACCOUNT)
+    await rig.settle()
+    assert account(rig)["status"]["live"] == 1
+
+
+async def test_copy_of_an_account_is_refused_until_the_elder_is_gone(rig: Rig) -> None:
+    annotations = account(rig)["metadata"]["annotations"]
+    copy = {"name": "copy", "annotations": annotations, "creationTimestamp": "2026-06-01T00:00:00Z"}
+    rig.kube.put(Account.KIND, {"metadata": copy, "spec": {}})
+    await rig.settle()
+    assert ready(rig, "copy") == ("False", "IdTaken")
+    (condition,) = account(rig, "copy")["status"]["conditions"]
+    assert condition["message"].startswith(f"account {ACCOUNT} has the id acc_")
+    assert (NAMESPACES.plural, "", "acct-copy") not in rig.kube.objects
+    assert ready(rig) == ("True", "QuotaInForce")
+    await rig.kube.delete(Account.KIND, None, ACCOUNT)
+    for _ in range(4):
+        await rig.settle()
+        rig.operator.touch_account(ACCOUNT)
+    assert ready(rig, "copy") == ("True", "QuotaInForce")
+
+
+async def test_restored_account_keeps_its_id(rig: Rig) -> None:
+    own = "acc_9d2f0c1e-5b7a-4f0e-8a3d-2c6b1e4f7a90"
+    rig.kube.put(Account.KIND, {"metadata": {"name": "new", "annotations": {"driftstack.dev/id": own}}, "spec": {}})
+    await rig.settle()
+    assert account(rig, "new")["metadata"]["annotations"] == {"driftstack.dev/id": own}
+    assert ready(rig, "new") == ("True", "QuotaInForce")
 
 
 @pytest.mark.parametrize("used", ["5", "0"])
@@ -129,7 +230,7 @@ async def test_miscounting_quota_is_shaken_after_a_while_and_only_then(rig: Rig,
     await rig.settle()
     assert quota(rig)["spec"]["hard"] == before
     wait(rig, 3)
-    rig.operator.touch_quota(ACCOUNT)
+    rig.operator.touch_limits(ACCOUNT)
     await rig.settle()
     after = quota(rig)["spec"]["hard"]
     assert after[SHAKEN] != before[SHAKEN]
@@ -142,7 +243,7 @@ async def test_charge_that_was_right_again_is_forgotten(rig: Rig) -> None:
     rig.kube.change(QUOTA, NAMESPACE, QUOTA_NAME, used={SESSION_QUOTA: "0"})
     await rig.settle()
     wait(rig, 3)
-    rig.operator.touch_quota(ACCOUNT)
+    rig.operator.touch_limits(ACCOUNT)
     rig.kube.calls.clear()
     await rig.settle()
     assert rig.kube.calls == []
@@ -153,7 +254,7 @@ async def test_count_that_stays_wrong_is_told(rig: Rig) -> None:
     for _ in range(4):
         await rig.settle()
         wait(rig, 60)
-        rig.operator.touch_quota(ACCOUNT)
+        rig.operator.touch_limits(ACCOUNT)
     assert ready(rig) == ("True", "QuotaMiscounted")
     rig.kube.change(QUOTA, NAMESPACE, QUOTA_NAME, used={SESSION_QUOTA: "0"})
     await rig.settle()

@@ -9,6 +9,7 @@ import aiohttp
 import kopf
 from kubernetes.aio.client import Configuration
 
+from driftstack_common.kinds import ApiKey
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.names import ACCOUNT_FINALIZER, FINALIZER
 from driftstack_operator.handlers import browser_handlers, cluster_handlers, configure_for, login_of, registry_of
@@ -16,7 +17,7 @@ from driftstack_operator.intake import Intake
 from driftstack_operator.sessions.tracks import Tracks
 from driftstack_operator.store import Store
 from driftstack_operator.watching import WATCHED
-from tests.unit.operator.builders import UID, session_body
+from tests.unit.operator.builders import ACCOUNT, UID, session_body
 
 
 async def observe(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -28,6 +29,7 @@ class Touched:
 
     def __init__(self) -> None:
         self.sessions: list[str] = []
+        self.limits: list[str] = []
 
     def touch_session(self, uid: str) -> None:
         self.sessions.append(uid)
@@ -35,8 +37,11 @@ class Touched:
     def touch_account(self, name: str) -> None:
         raise AssertionError(name)
 
-    def touch_quota(self, name: str) -> None:
-        raise AssertionError(name)
+    def touch_limits(self, name: str) -> None:
+        self.limits.append(name)
+
+    def touch_key(self, key: ApiKey) -> None:
+        raise AssertionError(key)
 
     def touch_waiting(self, namespace: str | None = None) -> None:
         raise AssertionError(namespace)
@@ -86,8 +91,10 @@ def test_every_kind_has_a_handler_that_writes_nothing() -> None:
     assert watched == {
         "browsersessions",
         "accounts",
+        "apikeys",
         "archetypes",
         "resourcequotas",
+        "rolebindings",
         "nodes",
         "pods",
         "browserpools",
@@ -104,3 +111,4 @@ def test_events_end_in_the_work_queue() -> None:
     observed.session(session_body(), deleted=True)
     observed.session(session_body(), deleted=True)
     assert touched.sessions == [UID, UID, f"gone {UID}"]
+    assert touched.limits == [ACCOUNT], "a session that is new is one more to count, once"
