@@ -92,6 +92,10 @@ bench-start: $(STAMP) ## Cold start against a `sleep` pod of the same run
 bench-writes: $(STAMP) ## API-server writes of one session's life, from the server's own metrics
 	$(BIN)/python benchmarks/writes.py
 
+.PHONY: bench-accounts
+bench-accounts: $(STAMP) ## Accounts until Ready, new caps, the operator's start: with few and with ACCOUNTS=1000
+	$(BIN)/python benchmarks/accounts.py
+
 .PHONY: bench-steps
 bench-steps: $(STAMP) ## Navigate and capture through the facade against the DevTools pipe in the same pod
 	$(BIN)/python benchmarks/steps.py

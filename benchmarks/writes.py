@@ -16,7 +16,7 @@ LINE = re.compile(r"^apiserver_request_total\{(?P<labels>.*)\} (?P<value>\S+)$")
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 WRITES = {"POST", "PUT", "PATCH", "DELETE", "APPLY"}
 # Written by our operator and facade. A pod is deleted twice: by the operator, and by the kubelet in the end.
-OURS = {"browsersessions", "browsersessions/status", "sessionrecords", "pods"}
+OURS = {"accounts/status", "browsersessions", "browsersessions/status", "sessionrecords", "pods"}
 BY_KUBELET = {("pods", "DELETE"): 1.0}
 APART = {"events", "leases"}
 

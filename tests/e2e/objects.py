@@ -87,6 +87,11 @@ def apply_session(kube: pykube.HTTPClient, namespace: str, name: str, **spec: An
     return created
 
 
+def change_account(kube: pykube.HTTPClient, name: str, **spec: Any) -> None:
+    """Change an account's spec as kubectl would."""
+    Account.objects(kube).get(name=name).patch({"spec": spec})
+
+
 def phase(kube: pykube.HTTPClient, namespace: str, name: str) -> str | None:
     """Return the phase that kubectl shows, None once the session is gone."""
     found = BrowserSession.objects(kube, namespace=namespace).get_or_none(name=name)

@@ -128,6 +128,27 @@ BROKEN: Final[list[tuple[str, str, Any, str]]] = [
     ("accounts", "metadata.name", "a.b", "lower-case letters, digits and '-'"),
     ("accounts", "spec.tier", "gold", "Unsupported value"),
     ("accounts", "spec.overrides", {"concurrentSessions": -1}, "should be greater than or equal to 0"),
+    ("accounts", "metadata.name", "a" * 63, "at most 58 characters"),
+    ("accounts", "metadata.name", "Acme", "a lowercase RFC 1123 subdomain"),
+    ("accounts", "metadata.name", "acme-", "a lowercase RFC 1123 subdomain"),
+    ("accounts", "spec.members", [{"kind": "User", "name": "a", "role": "owner"}], "Unsupported value"),
+    ("accounts", "spec.members", [{"kind": "User", "name": "", "role": "user"}], "at least 1 chars"),
+    ("accounts", "spec.members", [{"kind": "ServiceAccount", "name": "a", "role": "user"}], "needs the namespace"),
+    ("accounts", "spec.members", [{"kind": "User", "namespace": "n", "name": "a", "role": "user"}], "has none"),
+    (
+        "accounts",
+        "spec.members",
+        [{"kind": "ServiceAccount", "namespace": "n", "name": "n:a", "role": "user"}],
+        "the name of a ServiceAccount has lower-case letters",
+    ),
+    ("accounts", "spec.overrides", {"expiresAt": "tomorrow"}, "must be of type date-time"),
+    ("accounts", "spec.overrides", {"rateLimits": {"global": {"capacity": 5}}}, "Required value"),
+    (
+        "accounts",
+        "spec.overrides",
+        {"rateLimits": {"sessionsCreate": {"capacity": 5, "refillPerMinute": 0}}},
+        "should be greater than or equal to 1",
+    ),
     ("accounts", "spec.overrides", {"sessions": 1}, 'unknown field "spec.overrides.sessions"'),
     ("apikeys", "spec.scopes", [], "should have at least 1 items"),
     ("apikeys", "spec.scopes", ["read", "read"], "Duplicate value"),
@@ -135,6 +156,7 @@ BROKEN: Final[list[tuple[str, str, Any, str]]] = [
     ("apikeys", "spec.sha256", "A" * 64, "should match '^[0-9a-f]{64}$'"),
     ("apikeys", "spec.sha256", None, "Required value"),
     ("apikeys", "spec.expiresAt", "tomorrow", "must be of type date-time"),
+    ("apikeys", "spec.revokedAt", "2026-01-01T00:00:00Z", "revokedAt alone revokes nothing"),
     ("archetypes", "metadata.name", "other", "the name of an archetype is its slug with '-' in place of '_'"),
     ("archetypes", "spec.device.pixelRatio", 5, "should be less than or equal to 4"),
     ("archetypes", "spec.device.viewport", {"width": 400}, "Required value"),
@@ -221,7 +243,52 @@ def test_an_account_namespace_cannot_be_forged(admin: Door, operator: Door, acco
 
     assert operator.create("namespaces", namespace("acct-forged"), version="v1").status == 201
     elsewhere = operator.create("namespaces", namespace("kube-forged"), version="v1")
-    assert "the namespaces and quotas of accounts (acct-…) alone" in elsewhere.message
+    assert "the namespaces, quotas and role bindings of accounts (acct-…) alone" in elsewhere.message
+
+
+def test_operator_binds_members_to_their_roles_alone(operator: Door, account: Tenant) -> None:
+    group = "rbac.authorization.k8s.io"
+
+    def bind(role: str, namespace: str) -> Answer:
+        body = {
+            "apiVersion": f"{group}/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": "forged"},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": "mallory"}],
+        }
+        return operator.create("rolebindings", body, namespace, version=f"{group}/v1")
+
+    assert bind("driftstack-account-admin", account.namespace).status == 201
+    assert bind("driftstack-account-admin", "default").status == 403
+    # It has all the rights of this one itself, so that RBAC alone would let it.
+    assert "binds the roles of accounts' members alone" in bind("driftstack-operator", account.namespace).message
+    assert bind("cluster-admin", account.namespace).status == 403
+
+
+ID: Final = "driftstack.dev/id"
+
+
+@pytest.mark.parametrize(("plural", "prefix"), [("accounts", "acc"), ("apikeys", "key")])
+def test_ids_cannot_be_forged(admin: Door, operator: Door, account: Tenant, plural: str, prefix: str) -> None:
+    def with_id(value: str) -> Body:
+        body = {"apiVersion": VERSION, **copy.deepcopy(GOOD[plural])}
+        body["metadata"]["annotations"] = {ID: value}
+        return body
+
+    where, stolen = home(plural, account), f"{prefix}_{ZEROS}"
+    restored = admin.create(plural, with_id(stolen), where)
+    assert restored.status == 201, restored.message
+    assert "a UUID in lower case" in admin.create(plural, with_id("acc_1"), where).message
+    for other in (Door(admin.kube, "mallory"), operator):
+        assert other.create(plural, with_id(stolen), where).status == 403
+    name = account.name if plural == "accounts" else "e2e"
+    for value in (stolen, None):
+        answer = admin.patch(f"{plural}/{name}", {"metadata": {"annotations": {ID: value}}}, where)
+        assert answer.status == 403
+        assert "to restore an id, delete the object and create it with the annotation" in answer.message
+    harmless = {"metadata": {"annotations": {"example.test/note": "mine"}}}
+    assert admin.patch(f"{plural}/{name}", harmless, where).status == 200
 
 
 def test_every_session_gets_the_finalizer(admin: Door, account: Tenant) -> None:
