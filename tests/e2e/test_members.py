@@ -27,9 +27,8 @@ MEMBERS: Final = [
 
 Right = tuple[str, str]
 """Verb, and `group/resource` or `group/resource:subresource`."""
-SEE: Final[list[Right]] = [
-    ("list", f"{OURS}/{kind}") for kind in ("browsersessions", "sessionrecords", "archetypes")
-]
+SEEN: Final = ("browsersessions", "sessionrecords", "archetypes")
+SEE: Final[list[Right]] = [("list", f"{OURS}/{kind}") for kind in SEEN]
 USE: Final[list[Right]] = [(verb, f"{OURS}/browsersessions") for verb in ("create", "delete", "patch")]
 KEYS: Final[list[Right]] = [(verb, f"{OURS}/apikeys") for verb in ("get", "create", "delete", "patch")]
 NOTHING_OF: Final = [
