@@ -2,7 +2,7 @@
 
 ACCOUNTS sets how many there are besides (default 1000, with five keys each); ROUNDS how often single things are
 measured (default 20). Bounds: a new account is Ready in less than 2 s (95th percentile), an operator is in charge
-less than 5 s after its process began. All that was made is removed at the end, which takes longer than all the rest.
+less than 5 s after its process began. All that was made is removed at the end, which takes the longest.
 """
 
 from __future__ import annotations
