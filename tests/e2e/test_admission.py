@@ -142,6 +142,7 @@ BROKEN: Final[list[tuple[str, str, Any, str]]] = [
         "the name of a ServiceAccount has lower-case letters",
     ),
     ("accounts", "spec.overrides", {"expiresAt": "tomorrow"}, "must be of type date-time"),
+    ("accounts", "spec.overrides", {"expiresAt": "2027-01-01T00:00:00,5Z"}, "should match"),
     ("accounts", "spec.overrides", {"rateLimits": {"global": {"capacity": 5}}}, "Required value"),
     (
         "accounts",
@@ -156,6 +157,7 @@ BROKEN: Final[list[tuple[str, str, Any, str]]] = [
     ("apikeys", "spec.sha256", "A" * 64, "should match '^[0-9a-f]{64}$'"),
     ("apikeys", "spec.sha256", None, "Required value"),
     ("apikeys", "spec.expiresAt", "tomorrow", "must be of type date-time"),
+    ("apikeys", "spec.expiresAt", "2027-01-01T00:00:00+99:00", "should match"),
     ("apikeys", "spec.revokedAt", "2026-01-01T00:00:00Z", "revokedAt alone revokes nothing"),
     ("archetypes", "metadata.name", "other", "the name of an archetype is its slug with '-' in place of '_'"),
     ("archetypes", "spec.device.pixelRatio", 5, "should be less than or equal to 4"),
