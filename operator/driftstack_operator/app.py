@@ -17,10 +17,10 @@ from driftstack_common.agent_client import AgentClient, open_session
 from driftstack_common.agent_token import KeyRing
 from driftstack_common.failpoints import Failpoints, WritePoints
 from driftstack_common.guard import Guard, Guards
-from driftstack_common.kinds import ApiKey, Session
+from driftstack_common.kinds import Session
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.logging import get_logger
-from driftstack_operator.accounts.keys import Keys, is_incomplete
+from driftstack_operator.accounts.keys import Keys
 from driftstack_operator.accounts.reconcile import Accounts
 from driftstack_operator.events import Recorder
 from driftstack_operator.handlers import SLOWEST
@@ -49,7 +49,7 @@ ACCOUNT: Final = "account"
 LIMITS: Final = "limits"
 KEY: Final = "key"
 QueueKey = tuple[str, str]
-"""What to reconcile: the kind, and the uid of a session or key, or an account's name."""
+"""What to reconcile: the kind, and a session's uid, an account's name, or a key's namespace and name."""
 KEYS_LANE: Final = "/keys"
 """Keys of all accounts share a turn: after an upgrade all of them may wait, and can wait."""
 
@@ -93,7 +93,7 @@ class Operator:
         self.queue.close()  # until the first term
         self.recorder = Recorder(kube, self.metrics)
         self.accounts = Accounts(kube, self.store, settings)
-        self._keys = Keys(kube, self.store)
+        self.keys = Keys(kube, lambda name: self.queue.add((KEY, name)))
         self.sessions = Sessions(
             kube=kube,
             agents=agents,
@@ -169,11 +169,6 @@ class Operator:
         """Have an account's quota compared with its sessions, and its bindings with its members."""
         self.queue.add((LIMITS, name))
 
-    def touch_key(self, key: ApiKey) -> None:
-        """Have a key reconciled if it lacks something."""
-        if is_incomplete(key):
-            self.queue.add((KEY, key.metadata.uid))
-
     def session_gone(self, session: Session) -> None:
         """A session's object is gone: what remains of it is removed, and its slot is free."""
         if self.queue.closed:
@@ -211,6 +206,7 @@ class Operator:
         await self.sweep.prime(self._stop)
         if self._stop.is_set():
             return
+        self.keys.touch_all()
         logger.info("operator works", sessions=len(self.store.sessions), pods=len(self.store.pods))
         async with asyncio.TaskGroup() as group:
             retention = group.create_task(self._retention.run(), name="retention")
@@ -264,6 +260,7 @@ class Operator:
         parts = {
             "terms": self._lead(),
             "sweep": self.sweep.run(),
+            "keys": self.keys.run(),
             "lag": self.health.measure_lag(self.metrics),
         }
         tasks = [asyncio.create_task(self._part(name, part), name=name) for name, part in parts.items()]
@@ -304,7 +301,7 @@ class Operator:
             return await self.accounts.reconcile(name)
         if kind == LIMITS:
             return await self.accounts.check(name)
-        await self._keys.reconcile(name)
+        await self.keys.reconcile(name)
         return None
 
 

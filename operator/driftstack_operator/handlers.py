@@ -13,7 +13,7 @@ from typing import Any, Final
 import kopf
 from aiohttp import ClientMiddlewareType
 
-from driftstack_common.kinds import Account, ApiKey, Archetype, Pool, Session
+from driftstack_common.kinds import Account, Archetype, Pool, Session
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import BINDING, NODE, POD, QUOTA, KubeClient
 from driftstack_common.names import APP_BROWSER, GROUP, LABEL_ACCOUNT, LABEL_APP
@@ -36,7 +36,6 @@ def cluster_handlers(intake: Intake) -> Handlers:
     return [
         (Session.KIND, intake.session),
         (Account.KIND, intake.account),
-        (ApiKey.KIND, intake.api_key),
         (Archetype.KIND, intake.archetype),
         (QUOTA, intake.quota),
         (BINDING, intake.binding),

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from driftstack_common.kinds import Account, ApiKey, Session
+from driftstack_common.kinds import Account, Session
 from driftstack_common.kube.client import Body
 from driftstack_operator.pods.view import NodeView, PodView
 from driftstack_operator.sessions.sight import account_name
@@ -30,9 +30,6 @@ class Touch(Protocol):
 
     def touch_limits(self, name: str) -> None:
         """Have what an account has checked, but for its namespace."""
-
-    def touch_key(self, key: ApiKey) -> None:
-        """Have a key reconciled if it lacks something."""
 
     def touch_waiting(self, namespace: str | None = None) -> None:
         """Have sessions reconciled that have not started."""
@@ -108,12 +105,6 @@ class Intake:
         self.account_seen(account)
         for other in self._store.accounts.group(account.id).values():
             self._touch.touch_account(other.metadata.name)
-
-    def api_key(self, body: Body, *, deleted: bool) -> None:
-        """Take an ApiKey in."""
-        key = _take(self._store.keys, body, deleted=deleted)
-        if key is not None and not deleted:
-            self._touch.touch_key(key)
 
     def binding(self, body: Body, *, deleted: bool) -> None:
         """Take a RoleBinding of an account's members in."""

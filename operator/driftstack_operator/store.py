@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from driftstack_common.kinds import Account, ApiKey, Archetype, Pool, Session, from_body
+from driftstack_common.kinds import Account, Archetype, Pool, Session, from_body
 from driftstack_common.kube.client import Body
 from driftstack_common.logging import get_logger
 from driftstack_operator.accounts.binding import BindingView, read_binding
@@ -153,7 +153,6 @@ class Store:
         self.sessions: Shelf[Session] = Shelf(_reader(Session), lambda session: session.metadata.namespace or "")
         self.pods: Shelf[PodView] = Shelf(read_pod, lambda pod: pod.session)
         self.accounts: Shelf[Account] = Shelf(_reader(Account), lambda account: account.id)
-        self.keys: Shelf[ApiKey] = Shelf(_reader(ApiKey))
         self.bindings: Shelf[BindingView] = Shelf(read_binding, lambda binding: binding.namespace)
         self.pools: Shelf[Pool] = Shelf(_reader(Pool))
         self.archetypes: Shelf[Archetype] = Shelf(_reader(Archetype))

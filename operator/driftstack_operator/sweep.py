@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from driftstack_common.kinds import Account, ApiKey, Archetype, Pool, Record, Session
+from driftstack_common.kinds import Account, Archetype, Pool, Record, Session
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import BINDING, NAMESPACE, NODE, POD, QUOTA, Body, KubeClient
 from driftstack_common.kube.errors import KindGone, KubeError
@@ -94,7 +94,6 @@ class Sweep:
             Scope(kind=QUOTA, shelf=store.quotas, selector=ACCOUNT_SELECTOR),
             Scope(kind=BINDING, shelf=store.bindings, selector=ACCOUNT_SELECTOR),
             Scope(kind=Account.KIND, shelf=store.accounts, changed=intake.account_seen, gone=intake.account_left),
-            Scope(kind=ApiKey.KIND, shelf=store.keys),
             Scope(
                 kind=POD,
                 shelf=store.pods,
@@ -188,14 +187,12 @@ class Sweep:
         return listings
 
     async def touch_all(self) -> None:
-        """Have every session looked at, every account and what belongs to it, and keys that lack something."""
+        """Have every session looked at, and every account whose state is not what it should be."""
         for pod in self._store.pods.values():
             if pod.session:
                 self._touch.touch_session(pod.session)
         for session in self._store.sessions.values():
             self._touch.touch_session(session.uid)
-        for key in self._store.keys.values():
-            self._touch.touch_key(key)
         listing = await self._kube.list_objects(NAMESPACE, labelSelector=LABEL_ACCOUNT)
         namespaces = {item["metadata"]["name"]: item for item in listing.get("items") or []}
         for account in self._store.accounts.values():

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import kopf
 
-from driftstack_common.kinds import Account, ApiKey, Archetype, Pool, Session
+from driftstack_common.kinds import Account, Archetype, Pool, Session
 from driftstack_common.kube.client import BINDING, NODE, POD, QUOTA, KubeClient
 from driftstack_common.logging import get_logger
 from driftstack_operator.handlers import Handlers, browser_handlers, cluster_handlers, registry_of
@@ -18,8 +18,7 @@ from driftstack_operator.streams import Streams
 
 STOP_SECONDS: Final = 5.0
 WATCHED: Final = tuple(
-    kind.plural
-    for kind in (Session.KIND, Account.KIND, ApiKey.KIND, Archetype.KIND, Pool.KIND, POD, QUOTA, BINDING, NODE)
+    kind.plural for kind in (Session.KIND, Account.KIND, Archetype.KIND, Pool.KIND, POD, QUOTA, BINDING, NODE)
 )
 """The kinds that are watched, by plural (see handlers)."""
 

@@ -34,6 +34,7 @@ VERBS: Final = {
     "list_metadata": {"list"},
     "watch": {"watch"},
     "_reflector": {"list", "watch"},
+    "Reflector": {"list", "watch"},
     "_list": {"list"},
     "_fetch": {"get"},
     "_delete": {"delete"},

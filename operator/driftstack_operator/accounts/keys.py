@@ -1,52 +1,70 @@
-"""Writes down what an ApiKey needs to outlive its cluster: its public id; and when it was revoked."""
+"""Writes down what an ApiKey needs to outlive its cluster: its public id; and when it was revoked.
+
+Keys are not watched by kopf: there are many, each call made with one changes it now and then, and of all that kopf
+can do this needs nothing (a millisecond for each change).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from driftstack_common.kinds import ApiKey
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.kube.errors import NotFound
+from driftstack_common.kube.reflector import Reflector
 from driftstack_common.names import ANNOTATION_ID
 from driftstack_common.times import format_time, now
-from driftstack_operator.store import Store
 
 
 class Keys:
-    """Reconciles keys, each by its uid.
+    """Reconciles keys, each by `namespace/name`.
 
     Args:
-        kube: client to write with.
-        store: what was observed.
+        kube: client to watch and write with.
+        touch: called with each key that lacks something.
     """
 
-    def __init__(self, kube: KubeClient, store: Store) -> None:
+    def __init__(self, kube: KubeClient, touch: Callable[[str], None]) -> None:
         self._kube = kube
-        self._store = store
+        self._touch = touch
+        self._reflector = Reflector(kube, ApiKey, stored=self.seen)
 
-    async def reconcile(self, uid: str) -> None:
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        await self._reflector.run()
+
+    def seen(self, _: ApiKey | None, key: ApiKey) -> None:
+        """A key is new or has changed."""
+        if _is_incomplete(key):
+            self._touch("/".join(key.key))
+
+    def touch_all(self) -> None:
+        """Have every key reconciled that lacks something: nobody may have led when it came."""
+        for key in self._reflector.objects.values():
+            self.seen(None, key)
+
+    async def reconcile(self, name: str) -> None:
         """Write what is missing; of another version than the one seen, nothing."""
-        key = self._store.keys.by_uid(uid)
-        if key is None or not is_incomplete(key):
+        namespace, _, object_name = name.partition("/")
+        key = self._reflector.objects.get((namespace, object_name))
+        if key is None or not _is_incomplete(key):
             return
-        meta = key.metadata
-        metadata: dict[str, Any] = {"uid": meta.uid, "resourceVersion": meta.resource_version}
+        metadata: dict[str, Any] = {"uid": key.metadata.uid, "resourceVersion": key.metadata.resource_version}
         patch: dict[str, Any] = {"metadata": metadata}
-        if ANNOTATION_ID not in meta.annotations:
+        if ANNOTATION_ID not in key.metadata.annotations:
             metadata["annotations"] = {ANNOTATION_ID: key.id}
         if _is_undated(key):
             patch["spec"] = {"revokedAt": format_time(now())}
         try:
-            self._store.keys.apply(await self._kube.merge_patch(ApiKey.KIND, meta.namespace, meta.name, patch))
+            await self._kube.merge_patch(ApiKey.KIND, namespace, object_name, patch)
         except NotFound:
             return
 
 
-def is_incomplete(key: ApiKey) -> bool:
-    """Whether something is to be written down."""
-    return key.metadata.deletion_timestamp is None and (
-        ANNOTATION_ID not in key.metadata.annotations or _is_undated(key)
-    )
+def _is_incomplete(key: ApiKey) -> bool:
+    lacks = ANNOTATION_ID not in key.metadata.annotations or _is_undated(key)
+    return lacks and key.metadata.deletion_timestamp is None
 
 
 def _is_undated(key: ApiKey) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 from kubernetes.aio.client import Configuration
 
-from driftstack_common.kinds import Account, ApiKey, Archetype, Pool, Session
+from driftstack_common.kinds import Account, Archetype, Pool, Session
 from driftstack_common.kube.client import BINDING, NODE, POD, QUOTA, KubeClient
 from driftstack_operator import streams
 from driftstack_operator.intake import Intake
@@ -25,7 +25,7 @@ from driftstack_operator.watching import WATCHED, Watching
 from tests.integration.operator.fake_server import FakeServer
 from tests.unit.api.polling import until
 
-KINDS = (Session.KIND, Account.KIND, ApiKey.KIND, Archetype.KIND, Pool.KIND, POD, QUOTA, BINDING, NODE)
+KINDS = (Session.KIND, Account.KIND, Archetype.KIND, Pool.KIND, POD, QUOTA, BINDING, NODE)
 
 
 class Seen:
@@ -40,7 +40,7 @@ class Seen:
     def _ignore(self, body: dict[str, Any], *, deleted: bool) -> None:
         return None
 
-    account = api_key = archetype = quota = binding = node = pod = pool = _ignore
+    account = archetype = quota = binding = node = pod = pool = _ignore
 
 
 class World:

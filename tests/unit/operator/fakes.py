@@ -6,10 +6,11 @@ subresource, graceful deletion of pods, quota and terminating namespaces, and wa
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -113,6 +114,18 @@ class FakeKube(KubeClient):
         items = [body for body in items if name in ("", body["metadata"]["name"])]
         version = str(next(self._numbers))
         return {"metadata": {"resourceVersion": version}, "items": copy.deepcopy(items)}
+
+    async def watch(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        resource_version: str,
+        *,
+        silence: float = 0,
+        **query: str | int,
+    ) -> AsyncIterator[Body]:
+        await asyncio.Event().wait()  # silent for ever: tests of watches have servers of their own
+        yield {}
 
     async def list_metadata(self, kind: Kind, namespace: str | None = None, **query: str | int) -> Body:
         listing = await self.list_objects(kind, namespace)

@@ -8,7 +8,7 @@ from secrets import token_hex
 from typing import Any
 
 from driftstack_common.agent_token import KeyRing
-from driftstack_common.kinds import Account, ApiKey, Archetype, Pool, Record, Session
+from driftstack_common.kinds import Account, Archetype, Pool, Record, Session
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import BINDING, LEASE, NAMESPACE, NODE, POD, QUOTA
 from driftstack_common.names import QUOTA_NAME, SESSION_QUOTA, SYSTEM_NAMESPACE, browser_pod_name
@@ -79,7 +79,6 @@ class Rig:
         takers = {
             Session.KIND.plural: intake.session,
             Account.KIND.plural: intake.account,
-            ApiKey.KIND.plural: intake.api_key,
             BINDING.plural: intake.binding,
             Archetype.KIND.plural: intake.archetype,
             Pool.KIND.plural: intake.pool,

@@ -9,7 +9,6 @@ import aiohttp
 import kopf
 from kubernetes.aio.client import Configuration
 
-from driftstack_common.kinds import ApiKey
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.names import ACCOUNT_FINALIZER, FINALIZER
 from driftstack_operator.handlers import browser_handlers, cluster_handlers, configure_for, login_of, registry_of
@@ -39,9 +38,6 @@ class Touched:
 
     def touch_limits(self, name: str) -> None:
         self.limits.append(name)
-
-    def touch_key(self, key: ApiKey) -> None:
-        raise AssertionError(key)
 
     def touch_waiting(self, namespace: str | None = None) -> None:
         raise AssertionError(namespace)
@@ -91,7 +87,6 @@ def test_every_kind_has_a_handler_that_writes_nothing() -> None:
     assert watched == {
         "browsersessions",
         "accounts",
-        "apikeys",
         "archetypes",
         "resourcequotas",
         "rolebindings",
