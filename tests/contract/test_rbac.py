@@ -151,7 +151,7 @@ def test_operator_may_bind_the_roles_of_members_alone(render: Render) -> None:
     bind = [rule for m in manifests for rule in m.get("rules", []) if "bind" in rule["verbs"]]
     expected = [role_name(role) for role in MemberRole]
     assert [rule["resourceNames"] for rule in bind] == [expected]
-    assert list(members_roles(manifests)) == sorted(expected)
+    assert sorted(members_roles(manifests)) == sorted(expected)
 
 
 def test_members_have_rights_on_our_kinds_and_no_other(render: Render) -> None:
