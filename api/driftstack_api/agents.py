@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from driftstack_api.devtools.dial import dial
-from driftstack_api.keys import MountedKeys
+from driftstack_api.mounted_keys import MountedKeys
 from driftstack_api.problems import Issue, Problem, invalid, unavailable
 from driftstack_common.agent_client import (
     AgentClient,

@@ -19,12 +19,16 @@ from starlette.requests import Request
 from driftstack_api.caches import Caches
 from driftstack_api.looks import Looks
 from driftstack_api.problems import Problem, unavailable
+from driftstack_api.rate_limits.limits import BucketName
 from driftstack_common.api_keys import digest
 from driftstack_common.kinds import Account, ApiKey
 from driftstack_common.times import now
 
 READ_SESSIONS: Final = "read:sessions"
 WRITE_SESSIONS: Final = "write:sessions"
+READ_KEYS: Final = "read:api-keys"
+ADMIN_KEYS: Final = "admin:api-keys"
+READ: Final = "read"
 
 _BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/=-]{1,512})")
 
@@ -115,17 +119,22 @@ def permits(scopes: list[str], needed: str) -> bool:
 
 
 class Requires(SecurityBase):
-    """A dependency that returns the caller, who must have this scope (None: any valid key will do)."""
+    """A dependency that returns the caller, who must have this scope (None: any valid key will do).
 
-    def __init__(self, scope: str | None) -> None:
+    Every call takes a token from the account's bucket of this name, allowed or not.
+    """
+
+    def __init__(self, scope: str | None, bucket: BucketName = BucketName.GLOBAL) -> None:
         self.model = HTTPBearerModel(description="An API key, `ds_live_…`.")
         self.scheme_name = "apiKey"
         self._scope = scope
+        self._bucket = bucket
 
     async def __call__(self, request: Request) -> Caller:
-        """Authenticate and authorize."""
+        """Authenticate, count and authorize."""
         authenticator: Authenticator = request.app.state.services.authenticator
         caller = await authenticator.identify(authorization(request))
+        await count(request, caller, self._bucket)
         return caller if self._scope is None else permit(caller, self._scope)
 
 
@@ -133,6 +142,16 @@ def authorization(request: Request) -> str | None:
     """Return the request's one Authorization header; None when there is none, or several."""
     given = request.headers.getlist("authorization")
     return given[0] if len(given) == 1 else None
+
+
+async def count(request: Request, caller: Caller, bucket: BucketName = BucketName.GLOBAL) -> None:
+    """Note a call and take its token; raise Problem rate-limited when there is none."""
+    services = request.app.state.services
+    services.last_used.note(caller.key)
+    verdict = await services.rate_limiter.take(caller.account, bucket)
+    request.state.rate_limit = verdict.headers
+    if not verdict.allowed:
+        raise verdict.problem()
 
 
 def permit(caller: Caller, scope: str) -> Caller:

@@ -37,29 +37,41 @@ class Accounts:
 
 
 class ApiKeys:
-    """Keys by the hash of the bearer token, and by uid; changes are told under the namespace."""
+    """Keys by the hash of the bearer token, by uid and by namespace; changes are told under the namespace."""
 
     def __init__(self, signals: Signals) -> None:
         self._signals = signals
         self._by_hash: dict[str, dict[str, ApiKey]] = {}
         self._by_uid: dict[str, ApiKey] = {}
+        self._by_namespace: dict[str, dict[str, ApiKey]] = {}
 
     def stored(self, old: ApiKey | None, new: ApiKey) -> None:
-        """Take note of a new or changed key."""
+        """Take note of a new or changed key; one that was revoked stays so, whatever a late event says."""
+        known = self._by_uid.get(new.metadata.uid)
+        if known is not None and known.spec.revoked and not new.spec.revoked:
+            return
         if old is not None and old.spec.sha256 != new.spec.sha256:
             self.removed(old)
-        self._by_hash.setdefault(new.spec.sha256, {})[new.metadata.uid] = new
         self._by_uid[new.metadata.uid] = new
+        for keys in self._places(new):
+            keys[new.metadata.uid] = new
         self._signals.notify(new.metadata.namespace or "")
 
     def removed(self, old: ApiKey) -> None:
         """Forget a key."""
-        keys = self._by_hash.get(old.spec.sha256, {})
-        keys.pop(old.metadata.uid, None)
-        if not keys:
-            self._by_hash.pop(old.spec.sha256, None)
         self._by_uid.pop(old.metadata.uid, None)
+        for keys in self._places(old):
+            keys.pop(old.metadata.uid, None)
+        if not self._by_hash[old.spec.sha256]:
+            del self._by_hash[old.spec.sha256]
+        if not self._by_namespace[old.metadata.namespace or ""]:
+            del self._by_namespace[old.metadata.namespace or ""]
         self._signals.notify(old.metadata.namespace or "")
+
+    def revoked(self, key: ApiKey) -> None:
+        """Take note of a revocation that the API server has just accepted, before the watch tells of it."""
+        if key.metadata.uid in self._by_uid:
+            self.stored(None, key)
 
     def by_uid(self, uid: str) -> ApiKey | None:
         """Return the key whose object this is."""
@@ -73,6 +85,19 @@ class ApiKeys:
         if len(keys) == 1:
             return next(iter(keys.values()))
         return min(keys.values(), key=lambda key: (str(key.metadata.creation_timestamp), key.metadata.uid))
+
+    def of_namespace(self, namespace: str) -> list[ApiKey]:
+        """Return the keys of the account that this namespace belongs to."""
+        return list(self._by_namespace.get(namespace, {}).values())
+
+    async def arrived(self, key: ApiKey, seconds: float) -> None:
+        """Wait until the copy has a key that exists, at most this long."""
+        namespace = key.metadata.namespace or ""
+        await self._signals.wait_for(namespace, lambda: self.find(key.spec.sha256) is not None, seconds)
+
+    def _places(self, key: ApiKey) -> tuple[dict[str, ApiKey], dict[str, ApiKey]]:
+        by_hash = self._by_hash.setdefault(key.spec.sha256, {})
+        return by_hash, self._by_namespace.setdefault(key.metadata.namespace or "", {})
 
 
 class Archetypes:

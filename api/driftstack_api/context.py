@@ -62,7 +62,7 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(message, scope["path"], request_id)
+                _add_headers(message, scope, request_id)
             await send(message)
 
         self._in_flight += 1
@@ -95,10 +95,11 @@ def _request_id(scope: Scope) -> str:
     return f"req_{secrets.token_hex(16)}"
 
 
-def _add_headers(message: Message, path: str, request_id: str) -> None:
+def _add_headers(message: Message, scope: Scope, request_id: str) -> None:
     headers = [*message.get("headers", ()), (REQUEST_ID, request_id.encode())]
-    if path.startswith("/v1/"):
+    if scope["path"].startswith("/v1/"):
         headers.append(_PRIVATE)
+    headers.extend(scope["state"].get("rate_limit", ()))
     message["headers"] = headers
 
 

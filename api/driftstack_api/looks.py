@@ -34,6 +34,12 @@ class Looks:
         """Return an API key."""
         return await self._fetch(ApiKey, namespace, name)
 
+    async def keys(self, namespace: str) -> list[ApiKey]:
+        """Return every API key of an account's namespace."""
+        async with self._turn():
+            listed = await self._client.list_objects(ApiKey.KIND, namespace)
+        return [from_body(ApiKey, body) for body in listed["items"]]
+
     async def account(self, name: str) -> Account | None:
         """Return an account."""
         return await self._fetch(Account, None, name)

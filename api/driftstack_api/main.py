@@ -12,7 +12,8 @@ from driftstack_api import account, failpoints, health, openapi, problems
 from driftstack_api.agents import Agents
 from driftstack_api.context import RequestContext
 from driftstack_api.devtools import endpoints as devtools
-from driftstack_api.keys import MountedKeys
+from driftstack_api.keys import endpoints as key_endpoints
+from driftstack_api.mounted_keys import MountedKeys
 from driftstack_api.services import Dependencies, Services
 from driftstack_api.sessions import endpoints, step_endpoints
 from driftstack_api.settings import Settings
@@ -54,10 +55,17 @@ def create_app(settings: Settings, dependencies: Dependencies | None = None) -> 
     openapi.install(
         app,
         settings.problem_type_base,
-        bodies=(*endpoints.BODIES, *step_endpoints.BODIES),
-        answers=(*endpoints.ANSWERS, *step_endpoints.ANSWERS),
+        bodies=(*endpoints.BODIES, *step_endpoints.BODIES, *key_endpoints.BODIES),
+        answers=(*endpoints.ANSWERS, *step_endpoints.ANSWERS, *key_endpoints.ANSWERS, *account.ANSWERS),
     )
-    for router in (endpoints.router, step_endpoints.router, devtools.router, account.router, health.router):
+    for router in (
+        endpoints.router,
+        step_endpoints.router,
+        devtools.router,
+        key_endpoints.router,
+        account.router,
+        health.router,
+    ):
         app.include_router(router)
     if dependencies is not None and dependencies.failpoints is not None:
         app.include_router(failpoints.router_of(dependencies.failpoints))

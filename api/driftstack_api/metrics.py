@@ -21,6 +21,10 @@ DIRECT_LOOKS: Final = Counter("driftstack_api_direct_looks_total", "Reads of the
 DEVTOOLS_OPEN: Final = Gauge("driftstack_api_devtools_open", "DevTools connections of this replica.")
 DEVTOOLS_CLOSED: Final = Counter("driftstack_api_devtools_closed_total", "Their ends, by close code.", ["code"])
 DEVTOOLS_BYTES: Final = Counter("driftstack_api_devtools_bytes_total", "What they passed on.", ["direction"])
+RATE_LIMITED: Final = Counter("driftstack_api_rate_limited_total", "Calls that came too soon.", ["bucket"])
+RATE_LIMITS_SHARED: Final = Gauge(
+    "driftstack_api_rate_limits_shared", "1 while Redis answers, so that replicas count calls together."
+)
 CACHE_OBJECTS: Final = Gauge("driftstack_api_cache_objects", "Objects in a cache.", ["kind"])
 CACHE_AGE: Final = Gauge("driftstack_api_cache_age_seconds", "Time since a cache was proven complete.", ["kind"])
 CACHE_LISTS: Final = Gauge("driftstack_api_cache_lists", "Full lists since the start.", ["kind"])

@@ -35,6 +35,7 @@ TAGS: Final = (
         "name": "sessions",
         "description": "Browser sessions: their life, and the steps that drive and read the page.",
     },
+    {"name": "api-keys", "description": "Keys of the account: made, listed, revoked and rotated."},
     {"name": "account", "description": "Whose key this is, and what it may do."},
     {"name": "health", "description": "Probes; no key needed."},
 )
@@ -51,6 +52,7 @@ _ALWAYS: Final = (
     "revoked-key",
     "expired-key",
     "forbidden",
+    "rate-limited",
     "internal",
     "feature-unavailable",
 )
@@ -80,6 +82,14 @@ EXTENSIONS: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "payload-too-large": {
         "limit_bytes": {**_BYTES, "examples": [1048576]},
         "size_bytes": {**_BYTES, "examples": [2097152]},
+    },
+    "rate-limited": {
+        "retry_after_seconds": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "Until the next call is let in.",
+            "examples": [3],
+        }
     },
     "concurrency-limit": {
         "current_sessions": {"type": "integer", "minimum": 0, "description": "Live sessions.", "examples": [2]},
@@ -116,6 +126,19 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
         "required": True,
         "schema": {"type": "integer", "minimum": 0},
     },
+    "X-RateLimit-Limit": {
+        "description": "Calls in the full bucket; on every answer to a call with a valid key.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "X-RateLimit-Remaining": {"description": "Calls that are left.", "schema": {"type": "integer", "minimum": 0}},
+    "X-RateLimit-Reset": {
+        "description": "When the bucket will be full, in seconds since 1970.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "X-RateLimit-Bucket": {
+        "description": "The bucket that the call was taken from.",
+        "schema": {"enum": ["global", "sessions:create"]},
+    },
     "WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}},
     "Idempotent-Replayed": {
         "description": "There when an earlier create with this Idempotency-Key has made the session.",
@@ -126,6 +149,7 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "string", "pattern": "^wait=[0-9]+$"},
     },
 }
+RATE_LIMIT_HEADERS: Final = tuple(name for name in _HEADERS if name.startswith("X-RateLimit-"))
 _OF_STATUS: Final = {401: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}
 
 
@@ -213,7 +237,8 @@ def _complete(responses: dict[str, Any], shared: dict[str, Any], *, versioned: b
     responses.pop("422", None)  # FastAPI's own answer to wrong parameters; ours is 400
     everywhere = headers("X-Request-Id", *(["Cache-Control"] if versioned else []))
     for status, response in responses.items():
-        response["headers"] = {**everywhere, **response.get("headers", {})}
+        counted = headers(*RATE_LIMIT_HEADERS) if versioned and status != "401" else {}
+        response["headers"] = {**everywhere, **counted, **response.get("headers", {})}
         problem = response.get("content", {}).get(MEDIA_TYPE)
         if problem and versioned:
             name = ".".join([status, *problem["examples"]])

@@ -95,6 +95,12 @@ TYPES: Final[dict[str, ProblemType]] = {
         "The body, or what a step would answer, is larger than it can be.",
         "A request body can have at most 1048576 bytes.",
     ),
+    "rate-limited": ProblemType(
+        429,
+        "Rate limited",
+        "The account makes more calls than it may: the bucket that this one is taken from is empty.",
+        "Too many calls: the bucket `sessions:create` of this account is empty. Wait 3 s.",
+    ),
     "concurrency-limit": ProblemType(
         429,
         "Concurrency limit reached",

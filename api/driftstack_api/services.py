@@ -13,8 +13,11 @@ from driftstack_api.auth import Authenticator
 from driftstack_api.caches import Caches
 from driftstack_api.devtools.tokens import ConnectTokens
 from driftstack_api.devtools.tunnels import Tunnels
-from driftstack_api.keys import MountedKeys
+from driftstack_api.keys.service import Keys
+from driftstack_api.last_used import LastUsed
 from driftstack_api.looks import Looks
+from driftstack_api.rate_limits.limiter import RateLimiter
+from driftstack_api.rate_limits.shared import SharedBuckets
 from driftstack_api.sessions.create import Creator
 from driftstack_api.sessions.marks import Marks
 from driftstack_api.sessions.service import Sessions
@@ -54,15 +57,23 @@ class Services:
         self.tokens = ConnectTokens(dependencies.connect_keys)
         self.tunnels = Tunnels(self.caches, self.authenticator, self.sessions, self.steps, self.agents)
         self.public_url = settings.public_url
+        self.keys = Keys(kube, looks, self.caches)
+        self.last_used = LastUsed(kube)
+        self._shared = SharedBuckets(settings.redis) if settings.redis is not None else None
+        self.rate_limiter = RateLimiter(settings.tiers, self._shared)
+        self.tiers = settings.tiers
 
     async def run(self) -> None:
         """Keep the caches and watch over what is open; when cancelled, let the writes under way end first."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self.caches.run())
-                group.create_task(self.tunnels.run())
+                group.create_task(self.caches.run(), name="caches")
+                group.create_task(self.tunnels.run(), name="devtools")
+                group.create_task(self.last_used.run(), name="last used")
+                if self._shared is not None:
+                    group.create_task(self._shared.run(), name="shared rate limits")
         except asyncio.CancelledError:
-            await self.marks.drain(DRAIN_SECONDS)
+            await asyncio.gather(self.marks.drain(DRAIN_SECONDS), self.last_used.drain(DRAIN_SECONDS))
             raise
 
 

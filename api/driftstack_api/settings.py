@@ -28,6 +28,7 @@ class Settings(BaseSettings):
             request's own Host and scheme.
         system_namespace: where the catalogue of archetypes is.
         tiers: what each tier allows, `DRIFTSTACK_TIERS`; the operator has the same table.
+        redis: folder of a mounted Secret, see rate_limits.shared; None counts calls in each replica by itself.
         problem_type_base: what `type` of every problem begins with.
         fresh_seconds: a cache whose watch has proven itself within this time is trusted; see `/readyz`. Watches do
             so every 2 s.
@@ -47,6 +48,7 @@ class Settings(BaseSettings):
     tiers: Annotated[
         dict[Tier, InstanceOf[TierLimits]], BeforeValidator(read_tiers), Field(validation_alias="DRIFTSTACK_TIERS")
     ] = {}  # what is not mentioned has its default
+    redis: Path | None = None
     problem_type_base: str = Field(default="https://errors.driftstack.dev/", pattern=r"^https?://.+/$")
     fresh_seconds: float = Field(default=4.0, gt=0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"

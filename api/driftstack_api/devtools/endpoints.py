@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
-from driftstack_api.auth import WRITE_SESSIONS, Caller, authorization, permit
+from driftstack_api.auth import WRITE_SESSIONS, Caller, authorization, count, permit
 from driftstack_api.devtools.frames import accept, is_key
 from driftstack_api.devtools.links import devtools_url
 from driftstack_api.devtools.relay import Relay
@@ -82,6 +82,7 @@ async def _caller(request: Request, session_id: str) -> Caller:
         raise refused("A token or an API key is needed.")
     else:
         caller = await scope.authenticator.identify_by_uid(scope.tokens.check(token, session_uid(session_id) or ""))
+    await count(request, caller)
     return permit(caller, WRITE_SESSIONS)
 
 

@@ -12,7 +12,7 @@ import hmac
 from datetime import datetime, timedelta
 from typing import Final
 
-from driftstack_api.keys import MountedKeys
+from driftstack_api.mounted_keys import MountedKeys
 from driftstack_api.problems import Problem
 from driftstack_common.times import now
 

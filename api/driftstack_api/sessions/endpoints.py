@@ -12,6 +12,7 @@ from driftstack_api.auth import READ_SESSIONS, WRITE_SESSIONS, Caller, Requires
 from driftstack_api.bodies import JsonBody, request_body
 from driftstack_api.devtools.links import linked
 from driftstack_api.openapi import headers, links, problems
+from driftstack_api.rate_limits.limits import BucketName
 from driftstack_api.routes import Route
 from driftstack_api.services import services
 from driftstack_api.sessions.headers import CREATE_HEADERS, idempotency_key, preferred_wait
@@ -36,6 +37,7 @@ router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=Route)
 
 Reader = Annotated[Caller, Security(Requires(READ_SESSIONS))]
 Writer = Annotated[Caller, Security(Requires(WRITE_SESSIONS))]
+Creating = Annotated[Caller, Security(Requires(WRITE_SESSIONS, BucketName.SESSIONS_CREATE))]
 STEP_PROBLEMS = problems(
     "bad-request",
     "validation-failed",
@@ -85,7 +87,7 @@ async def read(request: Request, session_id: SessionId, caller: Reader) -> Respo
 )
 async def create(
     request: Request,
-    caller: Writer,
+    caller: Creating,
     body: Annotated[CreateSession, Depends(JsonBody(CreateSession, optional=True))],
     key: Annotated[str | None, Depends(idempotency_key)],
     wait: Annotated[int | None, Depends(preferred_wait)],

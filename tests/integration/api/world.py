@@ -14,7 +14,7 @@ from aiohttp import web
 from fastapi import FastAPI
 
 from driftstack_api.agents import Agents
-from driftstack_api.keys import MountedKeys
+from driftstack_api.mounted_keys import MountedKeys
 from driftstack_api.main import create_app
 from driftstack_api.services import Dependencies
 from driftstack_api.settings import Settings

@@ -159,6 +159,19 @@ class FakeKube(KubeClient):
             _apply(body, operation)
         return self.put(kind.plural, body)
 
+    async def merge_patch(
+        self, kind: Kind, namespace: str | None, name: str, patch: Body, subresource: str | None = None
+    ) -> Body:
+        await self._called("patch", kind)
+        body = copy.deepcopy(self._find(kind, namespace, name))
+        expected = patch.get("metadata", {})
+        if any(body["metadata"].get(field) != value for field, value in expected.items()):
+            raise Conflict("another object, or another version", status=409)
+        for part in ("spec", "status") if subresource is None else (subresource,):
+            if part in patch:
+                body[part] = {**body.get(part, {}), **patch[part]}
+        return self.put(kind.plural, body)
+
     async def watch(
         self,
         kind: Kind,

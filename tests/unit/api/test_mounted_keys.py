@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from driftstack_api.keys import MountedKeys
+from driftstack_api.mounted_keys import MountedKeys
 from driftstack_common.agent_token import KeyRing
 from driftstack_common.errors import SettingsError
 

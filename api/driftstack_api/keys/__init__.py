@@ -1,0 +1,1 @@
+"""API keys: what callers do with their own."""
