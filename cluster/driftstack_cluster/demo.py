@@ -27,6 +27,11 @@ from driftstack_common import api_keys
 ACCOUNT = "demo"
 NAMESPACE = f"acct-{ACCOUNT}"
 KUBECTL_SESSION = "hello-kubectl"
+RATE_LIMITS = {
+    "global": {"capacity": 60_000, "refillPerMinute": 60_000},
+    "sessionsCreate": {"capacity": 600, "refillPerMinute": 600},
+}
+"""Those of the largest tier: benchmarks use this account."""
 _HINT = (
     "`make up` repairs what died. With CLUSTER=current, forward its port and run `make demo` again: "
     "kubectl -n driftstack-system port-forward svc/driftstack-facade 30080:80"
@@ -123,7 +128,7 @@ def write_env(target: Target, key: str) -> None:
 
 def _account_and_key(target: Target, timings: Timings) -> str:
     with timings.step("account", "kubectl"):
-        account = {"tier": "api_builder"}
+        account = {"tier": "api_builder", "overrides": {"rateLimits": RATE_LIMITS}}
         _apply(target, {"kind": "Account", "metadata": {"name": ACCOUNT}, "spec": account})
         _kubectl(target, "wait", f"account/{ACCOUNT}", "--for=condition=Ready", "--timeout=60s")
     known = _known_key(target)

@@ -150,7 +150,10 @@ def test_facade_accepts_its_settings(render: Render, monkeypatch: pytest.MonkeyP
     assert settings.system_namespace == "driftstack-system"
     if values == "minimal-values.yaml":
         assert settings.tiers == DEFAULT_TIERS
+    assert (settings.redis is None) == (values != "full-values.yaml")
     if values == "full-values.yaml":
+        mounts = deployment(render(values), "facade")["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+        assert str(settings.redis) in [mount["mountPath"] for mount in mounts]
         assert settings.tiers[Tier.API_STARTER].rate_limits == TierRateLimits(
             global_=Bucket(capacity=241, refill_per_minute=241),
             sessions_create=Bucket(capacity=16, refill_per_minute=4),

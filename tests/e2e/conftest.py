@@ -20,6 +20,8 @@ from driftstack_common import api_keys
 from tests.e2e.objects import BROWSERS, SYSTEM, VERSION, Account, ApiKey, eventually
 
 ROOT = Path(__file__).parents[2]
+UNLIMITED = {name: {"capacity": 1_000_000, "refillPerMinute": 60_000_000} for name in ("global", "sessionsCreate")}
+"""Rate limits that no test reaches; a test of limits says which it wants."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ def account_of(
     made: list[Tenant] = []
 
     def make(**spec: Any) -> Tenant:
-        tenant = _make_account(installation, kube, {"tier": "api_builder", **spec})
+        overrides = {"rateLimits": UNLIMITED, **spec.get("overrides", {})}
+        tenant = _make_account(installation, kube, {"tier": "api_builder", **spec, "overrides": overrides})
         made.append(tenant)
         return tenant
 

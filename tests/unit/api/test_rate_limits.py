@@ -146,10 +146,10 @@ async def test_what_callers_are_told(clock: Clock) -> None:
     verdict = await limiter.take(account(), BucketName.SESSIONS_CREATE)
     assert not verdict.allowed
     assert dict(verdict.headers) == {
-        "X-RateLimit-Limit": "5",
-        "X-RateLimit-Remaining": "0",
-        "X-RateLimit-Reset": str(verdict.reset),
-        "X-RateLimit-Bucket": "sessions:create",
+        b"x-ratelimit-limit": b"5",
+        b"x-ratelimit-remaining": b"0",
+        b"x-ratelimit-reset": str(verdict.reset).encode(),
+        b"x-ratelimit-bucket": b"sessions:create",
     }
     assert timedelta(seconds=299) < datetime.fromtimestamp(verdict.reset, UTC) - before < timedelta(seconds=303)
     problem = verdict.problem()
