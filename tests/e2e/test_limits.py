@@ -1,4 +1,4 @@
-"""The cap is a namespace quota: the same at every door, exact, free again when a session is gone; and rate limits."""
+"""The cap is a namespace quota: the same at every door, exact, free when a session is gone. And rate limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pykube
 import pytest
 
-from tests.e2e.chaos.callers import pair
+from tests.e2e.chaos.callers import Replica, pair
 from tests.e2e.chaos.causes import pool
 from tests.e2e.conftest import UNLIMITED, Tenant
 from tests.e2e.objects import BrowserSession, apply_session, change_account, eventually, session, wait_ready
@@ -84,6 +84,10 @@ def test_many_creates_at_once_at_every_door_get_exactly_the_cap(
         assert len(list(live)) == 24
         for one in live:
             one.delete()
+
+
+def _knows(replica: Replica, tenant: Tenant) -> bool:
+    return replica.call(tenant, "GET", "/v1/whoami").status_code == 200
 
 
 def _refused_by_the_cap(status: int, answer: Any) -> str:

@@ -46,8 +46,8 @@ class Buckets:
             del self._last[next(iter(self._last))]
         if before is None or before.refill_per_minute == bucket.refill_per_minute:
             return
-        if await self._store.ttl(_key(name, bucket)) > 0:  # another replica did it, or it was like this lately
-            return
+        if (await self._throttled(bucket).peek(_key(name, bucket))).remaining < bucket.capacity:
+            return  # another replica did it, or it was like this lately
         left = (await self._throttled(before).peek(_key(name, before))).remaining
         taken = min(before.capacity - left, bucket.capacity)
         await self._throttled(bucket).limit(_key(name, bucket), taken)

@@ -12,6 +12,8 @@ from driftstack_cluster.certificates import Authority, Subject
 from tests.unit.api.polling import until
 
 PASSWORD = "a-password-that-no-log-has"
+COMMANDS = "+evalsha +script|load +time +get +set"
+"""All that docs/operations/rate-limits.md says a user needs."""
 
 
 def binary() -> str | None:
@@ -31,7 +33,7 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir()
         scheme = "redis" if authority is None else "rediss"
-        (folder / "url").write_text(f"{scheme}://:{PASSWORD}@127.0.0.1:{self.port}/0\n")
+        (folder / "url").write_text(f"{scheme}://driftstack:{PASSWORD}@127.0.0.1:{self.port}/0\n")
         if authority is not None:
             shutil.copy(authority.certificate_file, folder / "ca.crt")
 
@@ -43,7 +45,9 @@ class RedisServer:
             ports = ["--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "no"]
             ports += ["--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
             ports += ["--tls-ca-cert-file", str(self._authority.certificate_file)]
-        command = [str(binary()), *ports, "--bind", "127.0.0.1", "--save", "", "--requirepass", password]
+        settings = self.folder / "redis.conf"
+        settings.write_text(f"user default off\nuser driftstack on >{password} ~driftstack:* -@all {COMMANDS}\n")
+        command = [str(binary()), str(settings), *ports, "--bind", "127.0.0.1", "--save", ""]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=self.folder)  # noqa: ASYNC220
         await until(self._listens)
 

@@ -88,6 +88,15 @@ async def test_a_change_fills_no_bucket(buckets: Buckets, clock: Clock, slower_f
         assert await drain(buckets, after, clock) == 0
 
 
+async def test_replicas_that_see_a_change_take_what_was_taken_once(clock: Clock) -> None:
+    store = MemoryStore()
+    replicas = Buckets(store), Buckets(store)
+    for buckets in (*replicas, *replicas):
+        assert (await buckets.take("a", SLOW))[0]
+    left = [(await buckets.take("a", FAST))[1].remaining for buckets in (*replicas, *replicas)]
+    assert left == [595, 594, 593, 592]
+
+
 async def test_a_larger_bucket_has_more_at_once(buckets: Buckets, clock: Clock) -> None:
     assert await drain(buckets, SLOW, clock) == 5
     assert await drain(buckets, Bucket(capacity=8, refill_per_minute=1), clock) == 3
