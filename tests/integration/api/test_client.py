@@ -18,9 +18,11 @@ from driftstack.errors import (
     FeatureUnavailableError,
     InvalidKeyError,
     NotFoundError,
+    RateLimitError,
     SessionDestroyedError,
     ValidationError,
 )
+from driftstack.retry import RetryConfig
 from fastapi import FastAPI
 
 from driftstack_api.wire import http_protocol
@@ -85,6 +87,26 @@ def _drive(url: str, world: World) -> None:
         pytest.raises(InvalidKeyError),
     ):
         stranger.sessions.list()
+
+
+async def test_what_the_client_reads_of_its_account(world: World) -> None:
+    few = {"capacity": 3, "refillPerMinute": 3}
+    world.add_account("few", overrides={"rateLimits": {"global": few}})
+    async with application(world) as app, served(app) as url:
+        await until(lambda: app.state.services.caches.keys.find(world.keys["few"].sha256))
+        await asyncio.to_thread(_read_account, url, world.keys["few"].plaintext)
+
+
+def _read_account(url: str, key: str) -> None:
+    with Driftstack(key, base_url=url, retry=RetryConfig(enabled=False)) as client:
+        with pytest.warns(DeprecationWarning, match="whoami"):
+            assert client.account.me()["profile_cap"] == 100
+        assert client.account.whoami()["scopes"] == ["account_owner"]
+        buckets = {bucket["bucket_key"]: bucket for bucket in client.account.rate_limits()["buckets"]}
+        assert (buckets["global"]["capacity"], buckets["global"]["refill_per_second"]) == (3, 0.05)
+        with pytest.raises(RateLimitError) as soon:
+            client.account.whoami()
+        assert soon.value.retry_after_seconds == 20
 
 
 def _act(client: Driftstack, session: str) -> None:
