@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Request, Security
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,7 +11,7 @@ from driftstack_api.auth import READ, Caller, Requires
 from driftstack_api.openapi import problems
 from driftstack_api.rate_limits.limits import BucketName, limit_of
 from driftstack_api.services import services
-from driftstack_api.sessions.schemas import UUID_PATTERN
+from driftstack_api.sessions.schemas import UUID_PATTERN, AnswerModel, Time
 from driftstack_common.kinds import Tier
 from driftstack_common.times import format_time, now
 
@@ -43,25 +43,27 @@ class Whoami(BaseModel):
     scopes: list[str] = Field(description="What the key may do; see the reference of keys and scopes.")
 
 
-class AccountObject(BaseModel):
+class AccountObject(AnswerModel):
     """An account, as its owner sees it."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {
-                "account_id": "acc_1f6a3b52-8c4d-4e7f-9a0b-3d5c7e9f1a2b",
-                "tier": "team_manual",
-                "concurrent_session_cap": 3,
-                "concurrent_session_active": 1,
-                "profile_cap": 50,
-                "profile_count": 0,
-                "default_archetype": "default",
-                "suspended": False,
-            }
+            "examples": [
+                {
+                    "account_id": "acc_1f6a3b52-8c4d-4e7f-9a0b-3d5c7e9f1a2b",
+                    "tier": "team_manual",
+                    "concurrent_session_cap": 3,
+                    "concurrent_session_active": 1,
+                    "profile_cap": 50,
+                    "profile_count": 0,
+                    "default_archetype": "default",
+                    "suspended": False,
+                }
+            ]
         }
     )
 
-    account_id: str
+    account_id: str = Field(pattern=f"^acc_{UUID_PATTERN}$")
     tier: Tier
     concurrent_session_cap: int = Field(ge=0, description="Most live sessions.")
     concurrent_session_active: int = Field(ge=0, description="Live sessions now.")
@@ -71,21 +73,38 @@ class AccountObject(BaseModel):
     suspended: bool
 
 
-class BucketObject(BaseModel):
+class BucketObject(AnswerModel):
     """A token bucket: so many calls at once, and so many more each second."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "bucket_key": "sessions:create",
+                    "capacity": 20,
+                    "refill_per_second": 0.1,
+                    "source": "tier",
+                    "override_expires_at": None,
+                }
+            ]
+        }
+    )
 
     bucket_key: BucketName
     capacity: int = Field(ge=1)
     refill_per_second: float = Field(gt=0)
     source: Literal["tier", "override"]
-    override_expires_at: str | None = Field(description="When the tier's bucket is back; null: not by itself.")
+    override_expires_at: Time | None = Field(description="When the tier's bucket is back; null: not by itself.")
 
 
-class RateLimitsObject(BaseModel):
+class RateLimitsObject(AnswerModel):
     """The buckets that an account's calls are taken from."""
 
-    tier: Tier
+    tier: Tier = Field(examples=["team_manual"])
     buckets: list[BucketObject]
+
+
+ANSWERS: Final = (BucketObject,)
 
 
 @router.get("/whoami", summary="Who am I", responses=problems())

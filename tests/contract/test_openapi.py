@@ -173,6 +173,7 @@ ANY: Final = {
     "401 revoked-key",
     "401 expired-key",
     "403 forbidden",
+    "429 rate-limited",
     "500 internal",
     "503 feature-unavailable",
 }
@@ -207,7 +208,13 @@ ANSWERS: Final[dict[str, tuple[str, str, str, set[str]]]] = {
         "200",
         ANY | {"404 not-found", "409 conflict", "410 session-destroyed"},
     ),
+    "create_key": ("post", "/v1/api-keys", "201", ANY | BODY | {"409 conflict"}),
+    "list_keys": ("get", "/v1/api-keys", "200", ANY),
+    "revoke_key": ("delete", "/v1/api-keys/{key_id}", "204", ANY | {"404 not-found"}),
+    "rotate_key": ("post", "/v1/api-keys/{key_id}/rotate", "201", ANY | {"404 not-found", "409 conflict"}),
     "whoami": ("get", "/v1/whoami", "200", ANY),
+    "me": ("get", "/v1/account/me", "200", ANY),
+    "rate_limits": ("get", "/v1/account/rate-limits", "200", ANY),
     "healthz": ("get", "/healthz", "200", set()),
     "readyz": ("get", "/readyz", "200", {"503 feature-unavailable"}),
 }
@@ -234,7 +241,11 @@ def test_the_headers_of_each_answer(name: str) -> None:
         expected |= {"Retry-After"} if status in ("429", "503") else set()
         expected |= {"WWW-Authenticate"} if status == "401" else set()
         assert {header for header, one in headers.items() if one.get("required")} == expected, status
-        optional = {"Idempotent-Replayed", "Preference-Applied"} if status == "201" else set()
+        optional = (
+            {"Idempotent-Replayed", "Preference-Applied"} if (name, status) == ("create_session", "201") else set()
+        )
+        if ANSWERS[name][1].startswith("/v1/") and status != "401":  # with 401 nobody knows whose call it is
+            optional |= {f"X-RateLimit-{what}" for what in ("Limit", "Remaining", "Reset", "Bucket")}
         assert set(headers) - expected == optional, status
 
 
@@ -250,6 +261,7 @@ SLUGS: Final[dict[str, tuple[int, set[str]]]] = {
     "conflict": (409, set()),
     "session-destroyed": (410, set()),
     "payload-too-large": (413, {"limit_bytes", "size_bytes"}),
+    "rate-limited": (429, {"retry_after_seconds"}),
     "concurrency-limit": (429, {"current_sessions", "limit"}),
     "internal": (500, set()),
     "driver-error": (502, set()),
@@ -305,6 +317,11 @@ BOUNDS: Final[dict[str, dict[str, Any]]] = {
     "Extraction.transform": {"const": "number"},
     "Extraction.extract": {"type": "object", "minProperties": 1, "maxProperties": 100},
     "ExtractField.type": {"enum": ["text", "attribute"]},
+    "CreateKey.name": {"type": "string", "minLength": 1, "maxLength": 120},
+    "CreateKey.scopes": {"type": "array", "minItems": 1, "maxItems": 19, "uniqueItems": True},
+    "CreateKey.expires_at": {"type": "string", "format": "date-time"},
+    "KeyObject.id": {"pattern": "^key_[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"},
+    "BucketObject.source": {"enum": ["tier", "override"]},
     "SessionObject.status": {"enum": ["creating", "ready", "busy", "destroyed", "errored"]},
     "SessionPage.next_cursor": {"type": "string", "maxLength": 512},
     "CaptureResult.encoding": {"const": "base64"},
@@ -329,6 +346,7 @@ FIELDS: Final[dict[str, tuple[set[str], set[str]]]] = {
     "PressAction": ({"kind", "key"}, set()),
     "WaitRequest": ({"condition"}, {"timeout_ms"}),
     "ExtractRequest": ({"extractions"}, set()),
+    "CreateKey": ({"name", "scopes"}, {"expires_at"}),
     "Extraction": ({"name", "selector", "type"}, {"attribute", "transform", "extract"}),
 }
 
@@ -342,6 +360,16 @@ def test_requests_have_these_fields_and_no_others(model: str) -> None:
     assert found["additionalProperties"] is False
 
 
+KEY: Final = {
+    "id",
+    "name",
+    "key_prefix",
+    "scopes",
+    "last_used_at",
+    "revoked_at",
+    "expires_at",
+    "created_at",
+}
 ALWAYS: Final[dict[str, set[str]]] = {
     "SessionObject": FIELDS_OF_A_SESSION,
     "SessionPage": {"data", "has_more", "next_cursor"},
@@ -351,7 +379,22 @@ ALWAYS: Final[dict[str, set[str]]] = {
     "WaitResult": {"satisfied", "duration_ms", "notices"},
     "ExtractResult": {"value"},
     "StateResult": {"url", "title", "cookies", "local_storage", "page_state", "captured_at"},
+    "KeyObject": KEY,
+    "NewKey": KEY | {"plaintext"},
+    "KeyList": {"data"},
     "Whoami": {"account_id", "api_key_id", "tier", "scopes"},
+    "AccountObject": {
+        "account_id",
+        "tier",
+        "concurrent_session_cap",
+        "concurrent_session_active",
+        "profile_cap",
+        "profile_count",
+        "default_archetype",
+        "suspended",
+    },
+    "BucketObject": {"bucket_key", "capacity", "refill_per_second", "source", "override_expires_at"},
+    "RateLimitsObject": {"tier", "buckets"},
 }
 
 

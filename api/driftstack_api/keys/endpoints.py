@@ -8,11 +8,12 @@ from fastapi import APIRouter, Depends, Request, Response, Security
 
 from driftstack_api.auth import ADMIN_KEYS, READ_KEYS, Caller, Requires
 from driftstack_api.bodies import JsonBody, request_body
-from driftstack_api.keys.schemas import CreateKey, KeyList, NewKey
-from driftstack_api.openapi import problems
+from driftstack_api.keys.schemas import CreateKey, KeyId, KeyList, KeyObject, NewKey
+from driftstack_api.openapi import links, problems
 from driftstack_api.services import services
 
 BODIES: Final = (CreateKey,)
+ANSWERS: Final = (KeyObject, NewKey)
 
 router = APIRouter(prefix="/v1/api-keys", tags=["api-keys"])
 
@@ -23,9 +24,13 @@ Admin = Annotated[Caller, Security(Requires(ADMIN_KEYS))]
 @router.post(
     "",
     status_code=201,
+    operation_id="create_key",
     summary="Create an API key",
     openapi_extra=request_body(CreateKey),
-    responses=problems("bad-request", "validation-failed", "conflict", "payload-too-large"),
+    responses={
+        201: {"links": links("key_id", "/id", "revoke_key", "rotate_key")},
+        **problems("bad-request", "validation-failed", "conflict", "payload-too-large"),
+    },
 )
 async def create_key(
     request: Request, caller: Admin, body: Annotated[CreateKey, Depends(JsonBody(CreateKey))]
@@ -41,7 +46,7 @@ async def list_keys(request: Request, caller: Reader) -> KeyList:
 
 
 @router.delete("/{key_id}", status_code=204, summary="Revoke an API key", responses=problems("not-found"))
-async def revoke_key(request: Request, key_id: str, caller: Admin) -> Response:
+async def revoke_key(request: Request, key_id: KeyId, caller: Admin) -> Response:
     """Revokes a key for good, the calling one if you like. Repeating it is fine."""
     await services(request).keys.revoke(caller, key_id)
     return Response(status_code=204)
@@ -53,6 +58,6 @@ async def revoke_key(request: Request, key_id: str, caller: Admin) -> Response:
     summary="Rotate an API key",
     responses=problems("not-found", "conflict"),
 )
-async def rotate_key(request: Request, key_id: str, caller: Admin) -> NewKey:
+async def rotate_key(request: Request, key_id: KeyId, caller: Admin) -> NewKey:
     """Makes a key like this one, which itself works 24 more hours at most."""
     return await services(request).keys.rotate(caller, key_id)
