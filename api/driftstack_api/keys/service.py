@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-import string
+import re
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,7 +11,9 @@ from driftstack_api.caches import Caches
 from driftstack_api.keys.schemas import CreateKey, KeyList, KeyObject, NewKey
 from driftstack_api.looks import Looks
 from driftstack_api.problems import Problem, unavailable
+from driftstack_api.sessions.create import random_name
 from driftstack_api.sessions.idempotency import going
+from driftstack_api.sessions.schemas import UUID_PATTERN
 from driftstack_common.api_keys import mint
 from driftstack_common.kinds import ApiKey, ApiKeySpec, from_body, to_body
 from driftstack_common.kinds.meta import Meta
@@ -26,7 +27,7 @@ ARRIVAL_SECONDS: Final = 1.0
 """How long a new key may take to reach this replica's copy before it is shown all the same."""
 _TRIES: Final = 5
 """How often to read a key again that others write at the same time."""
-_NAME_CHARACTERS: Final = string.ascii_lowercase + string.digits
+_ID: Final = re.compile(f"key_{UUID_PATTERN}")
 
 
 class Keys:
@@ -108,7 +109,7 @@ class Keys:
         spec = ApiKeySpec(
             name=name, scopes=scopes, sha256=minted.sha256, key_prefix=minted.prefix, expires_at=expires_at
         )
-        key = ApiKey(metadata=Meta(name=_object_name(), namespace=caller.namespace), spec=spec)
+        key = ApiKey(metadata=Meta(name=random_name("key"), namespace=caller.namespace), spec=spec)
         try:
             body = await self._client.create(ApiKey.KIND, caller.namespace, to_body(key))
         except (NamespaceTerminating, NotFound) as error:
@@ -145,9 +146,10 @@ class Keys:
         for key in self._caches.keys.of_namespace(caller.namespace):
             if key.id == key_id:
                 return key
-        for key in await self._looks.keys(caller.namespace):
-            if key.id == key_id:
-                return key
+        if _ID.fullmatch(key_id):
+            for key in await self._looks.keys(caller.namespace):
+                if key.id == key_id:
+                    return key
         raise Problem("not-found", "There is no such API key.")
 
 
@@ -182,7 +184,3 @@ def _age(key: ApiKey) -> tuple[datetime, str]:
 
 def _time(moment: datetime | None) -> str | None:
     return None if moment is None else format_time(moment)
-
-
-def _object_name() -> str:
-    return "key-" + "".join(secrets.choice(_NAME_CHARACTERS) for _ in range(20))

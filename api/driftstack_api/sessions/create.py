@@ -166,9 +166,9 @@ class Creator:
         return self._cache.live_count(caller.namespace)
 
 
-def random_name() -> str:
-    """Return the name of a new BrowserSession: never used before, since names that exist would cost quota."""
-    return "rest-" + "".join(secrets.choice(_NAME_CHARACTERS) for _ in range(20))
+def random_name(kind: str = "rest") -> str:
+    """Return the name of a new object: never used before, since names that exist would cost quota."""
+    return f"{kind}-" + "".join(secrets.choice(_NAME_CHARACTERS) for _ in range(20))
 
 
 def body_hash(body: CreateSession) -> str:

@@ -20,6 +20,7 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import use_after_free
 
+from driftstack_api.keys.schemas import check_expiry
 from driftstack_api.sessions.schemas import check_metadata, check_url
 from tests.contract.crds import ROOT
 from tests.integration.api.test_client import served
@@ -145,9 +146,11 @@ def fit(case: schemathesis.Case[Any]) -> None:
         case.query.pop("cursor", None)
     if not isinstance(case.body, dict):
         return
-    if case.body.get("expires_at") is not None:
-        case.body["expires_at"] = "2099-12-31T23:59:59Z"
-    for field, check, right in (("url", check_url, "http://a.test/"), ("metadata", check_metadata, {})):
+    for field, check, right in (
+        ("url", check_url, "http://a.test/"),
+        ("metadata", check_metadata, {}),
+        ("expires_at", check_expiry, "2099-12-31T23:59:59Z"),
+    ):
         if case.body.get(field) is not None:
             try:
                 check(case.body[field])
