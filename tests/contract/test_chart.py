@@ -152,7 +152,7 @@ def test_facade_accepts_its_settings(render: Render, monkeypatch: pytest.MonkeyP
         assert settings.tiers == DEFAULT_TIERS
     assert (settings.redis is None) == (values != "full-values.yaml")
     if values == "full-values.yaml":
-        mounts = deployment(render(values), "facade")["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+        mounts = deployment(render(values), "facade")["containers"][0]["volumeMounts"]
         assert str(settings.redis) in [mount["mountPath"] for mount in mounts]
         assert settings.tiers[Tier.API_STARTER].rate_limits == TierRateLimits(
             global_=Bucket(capacity=241, refill_per_minute=241),
