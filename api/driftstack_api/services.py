@@ -16,6 +16,7 @@ from driftstack_api.devtools.tunnels import Tunnels
 from driftstack_api.keys.service import Keys
 from driftstack_api.last_used import LastUsed
 from driftstack_api.looks import Looks
+from driftstack_api.mounted_keys import MountedKeys
 from driftstack_api.rate_limits.limiter import RateLimiter
 from driftstack_api.rate_limits.shared import SharedBuckets
 from driftstack_api.sessions.create import Creator

@@ -14,8 +14,8 @@ from aiohttp import web
 from fastapi import FastAPI
 
 from driftstack_api.agents import Agents
-from driftstack_api.mounted_keys import MountedKeys
 from driftstack_api.main import create_app
+from driftstack_api.mounted_keys import MountedKeys
 from driftstack_api.services import Dependencies
 from driftstack_api.settings import Settings
 from driftstack_common.agent_client import AgentClient, open_session
