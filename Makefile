@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CLUSTER_TOOL := $(BIN)/python -m driftstack_cluster
 PYTEST := $(BIN)/python -m pytest
-SOURCES := common operator api agent cluster tests benchmarks
+SOURCES := common operator api agent cli cluster tests benchmarks
 
 .PHONY: help
 help: ## List the targets
@@ -46,7 +46,7 @@ status: $(STAMP) ## What runs
 check: $(STAMP) ## Lint, formatting, types, layers
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/mypy common/driftstack_common operator/driftstack_operator api/driftstack_api agent/driftstack_agent cluster/driftstack_cluster
+	$(BIN)/mypy common/driftstack_common operator/driftstack_operator api/driftstack_api agent/driftstack_agent cli/driftstack_cli cluster/driftstack_cluster
 	$(BIN)/lint-imports
 
 .PHONY: format

@@ -61,7 +61,12 @@ class KubeClient:
     Args:
         configuration: of `kubernetes.aio`, with host and credentials.
         timeout: seconds that any request but a watch may take.
+
+    Attributes:
+        namespace: what the kubeconfig's context names, if it does.
     """
+
+    namespace: str | None = None
 
     def __init__(self, configuration: Configuration, timeout: float = 10.0) -> None:
         self._configuration = configuration
@@ -89,21 +94,27 @@ class KubeClient:
         return self._transport.open_session(self._authorize, *middlewares)
 
     @classmethod
-    async def connect(cls, kubeconfig: Path | None = None, timeout: float = 10.0) -> KubeClient:
-        """Use this kubeconfig, or the pod's own service account.
+    async def connect(
+        cls, kubeconfig: Path | None = None, timeout: float = 10.0, context: str | None = None
+    ) -> KubeClient:
+        """Use this kubeconfig with its current context or the one named, or the pod's own service account.
 
         Raises:
             Unreachable: neither is there; the message says what was looked for.
         """
         configuration = Configuration()
+        namespace = None
         try:
             if kubeconfig is None:
                 load_incluster_config(client_configuration=configuration)
             else:
-                await load_kube_config(str(kubeconfig), client_configuration=configuration, persist_config=False)
+                loaded = await load_kube_config(str(kubeconfig), context, configuration, persist_config=False)
+                namespace = loaded.current_context["context"].get("namespace")
         except Exception as error:  # the loader raises its own, OSError and yaml errors alike
             raise Unreachable(f"no usable Kubernetes configuration: {error}") from error
-        return cls(configuration, timeout)
+        client = cls(configuration, timeout)
+        client.namespace = namespace
+        return client
 
     async def close(self) -> None:
         """Close all connections."""

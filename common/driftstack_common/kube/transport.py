@@ -18,6 +18,11 @@ UNACKNOWLEDGED: Final = 3.0
 """Seconds after which sent data without acknowledgement, or a connection attempt, fails the connection."""
 IDLE: Final = 2
 """Seconds of silence after which the kernel asks the other side whether it is there, and again each second."""
+_TCP_OPTIONS: Final = {
+    "TCP_KEEPIDLE": IDLE,
+    "TCP_KEEPINTVL": 1,
+    "TCP_USER_TIMEOUT": int(UNACKNOWLEDGED * 1000),
+}
 
 
 class Transport(RESTClientObject):  # type: ignore[misc] # kubernetes.aio has no types
@@ -38,7 +43,8 @@ def open_socket(address: AddrInfoType) -> socket.socket:
     family, kind, protocol = address[:3]
     opened = socket.socket(family, kind, protocol)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, IDLE)
-    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
-    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNACKNOWLEDGED * 1000))
+    for name, value in _TCP_OPTIONS.items():
+        option = getattr(socket, name, None)
+        if option is not None:  # Linux has them all, a developer's machine may not
+            opened.setsockopt(socket.IPPROTO_TCP, option, value)
     return opened

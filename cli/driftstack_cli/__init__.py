@@ -1,0 +1,1 @@
+"""The `driftstack` command, also `kubectl driftstack`: accounts and keys by Kubernetes, sessions by REST."""

@@ -1,0 +1,45 @@
+"""The tree of commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from driftstack_cli.commands import account, key, session
+from driftstack_cli.options import Output
+from driftstack_cli.output import Format, emit
+
+# Plain help: drawing boxes takes longer than all else that help does.
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app.add_typer(session.app, name="session")
+app.add_typer(account.app, name="account")
+app.add_typer(key.app, name="key")
+
+
+def _number() -> str:
+    from importlib.metadata import version as installed
+
+    return installed("driftstack")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def driftstack(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Real browsers on your Kubernetes: accounts and keys for those who run it, sessions for those who use it."""
+
+
+@app.command()
+def version(output: Output = Format.TABLE) -> None:
+    """Show the version of this command."""
+    number = _number()
+    emit(output, {"version": number}, lambda: f"driftstack {number}")

@@ -1,0 +1,132 @@
+"""What goes to stdout: JSON and YAML as they are documented, tables for people. stderr has everything else."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple, NoReturn
+
+from driftstack_cli.errors import CliError
+
+
+class Format(StrEnum):
+    """How results are shown."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+class Table(NamedTuple):
+    """Rows under headings; columns named in `elastic` may be cut where a terminal is too narrow."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    elastic: Sequence[str] = ()
+
+
+class BrokenPipe(Exception):  # it ends the process, nobody handles it as an error
+    """Whoever read our output has gone."""
+
+
+def emit(form: Format, value: Any, for_people: Callable[[], Table | str]) -> None:
+    """Write a result to stdout.
+
+    Args:
+        form: what the user chose.
+        value: what JSON and YAML show.
+        for_people: what a table shows, or a text.
+    """
+    if form is Format.JSON:
+        write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    elif form is Format.YAML:
+        import yaml
+
+        write(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+    else:
+        shown = for_people()
+        write(shown + "\n" if isinstance(shown, str) else draw(shown))
+
+
+def write(text: str) -> None:
+    """Write to stdout now; what can't be encoded there is escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _give_up_stdout()
+
+
+def write_bytes(data: bytes) -> None:
+    """Write to stdout as it is."""
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _give_up_stdout()
+
+
+def say(text: str) -> None:
+    """Tell people something, on stderr."""
+    print(clean(text), file=sys.stderr)
+
+
+def complain(error: CliError) -> None:
+    """Tell why a command ends."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(Text.assemble(("Error: ", "bold red"), clean(str(error))))
+    for detail in error.details:
+        console.print(Text(f"  {clean(detail)}"))
+    if error.hint:
+        console.print(Text(clean(error.hint)))
+
+
+def draw(table: Table) -> str:
+    """Return the table: coloured and as wide as the terminal, or plain and never cut where there is none."""
+    rows = [[clean(cell) for cell in row] for row in table.rows]
+    if not sys.stdout.isatty():
+        return _plain([list(table.columns), *rows])
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+    drawn = RichTable(box=None, pad_edge=False, header_style="bold")
+    for column in table.columns:
+        # What may not be cut goes on in the next line, so that ids can always be copied.
+        drawn.add_column(
+            column, no_wrap=column in table.elastic, overflow="ellipsis" if column in table.elastic else "fold"
+        )
+    for row in rows:
+        drawn.add_row(*row)
+    console = Console(highlight=False, markup=False)
+    with console.capture() as captured:
+        console.print(drawn)
+    return captured.get()
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> str:
+    """Return one `Name:  value` a line, aligned."""
+    return _plain([[f"{name}:", clean(value)] for name, value in pairs]).rstrip("\n")
+
+
+def clean(text: str) -> str:
+    """Return the text without what would move a terminal's cursor or colour it: it may be somebody else's."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _plain(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _give_up_stdout() -> NoReturn:
+    # Python flushes stdout once more at its end, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise BrokenPipe from None
