@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from driftstack_cli.choices import Tier
 from driftstack_cli.durations import age, local, utcnow
 from driftstack_cli.errors import CliError, ExitCode
-from driftstack_cli.kube import list_all
+from driftstack_cli.kube import list_all, unless_missing
 from driftstack_cli.output import Table, facts
 from driftstack_cli.progress import Waiting
 from driftstack_common.kinds import Account, Condition, from_body
@@ -62,12 +63,8 @@ async def create(client: KubeClient, name: str, spec: Body) -> Body:
 
 async def get(client: KubeClient, name: str) -> Body:
     """Return an account."""
-    try:
+    with unless_missing(missing(name)):
         return await client.get(KIND, None, name)
-    except NotFound as error:
-        if error.reason != "NotFound":
-            raise
-        raise missing(name) from error
 
 
 async def get_all(client: KubeClient) -> list[Body]:
@@ -84,9 +81,9 @@ async def until_ready(client: KubeClient, name: str, timeout: timedelta, wait: W
     deadline = time.monotonic() + timeout.total_seconds()
     while True:
         body = await get(client, name)
-        ready = condition(from_body(Account, body))
-        generation = body["metadata"]["generation"]
-        if ready is not None and ready.status == "True" and ready.observed_generation == generation:
+        account = from_body(Account, body)
+        ready = condition(account)
+        if account.ready and account.status.observed_generation == account.metadata.generation:
             return body
         wait.detail = ready.message if ready else "the operator has not seen it yet"
         if ready is not None and ready.reason == TAKEN:
@@ -96,12 +93,8 @@ async def until_ready(client: KubeClient, name: str, timeout: timedelta, wait: W
 
 async def suspend(client: KubeClient, name: str, suspended: bool) -> Body:
     """Refuse, or take again, all calls by the account's keys."""
-    try:
+    with unless_missing(missing(name)):
         return await client.merge_patch(KIND, None, name, {"spec": {"suspended": suspended}})
-    except NotFound as error:
-        if error.reason != "NotFound":
-            raise
-        raise missing(name) from error
 
 
 async def delete(client: KubeClient, body: Body, timeout: timedelta | None, wait: Waiting) -> None:
@@ -115,7 +108,8 @@ async def delete(client: KubeClient, body: Body, timeout: timedelta | None, wait
         CliError: something holds it up for longer.
     """
     name, uid = body["metadata"]["name"], body["metadata"]["uid"]
-    await client.delete(KIND, None, name, uid=uid)
+    with suppress(NotFound):
+        await client.delete(KIND, None, name, uid=uid)
     if timeout is None:
         return
     deadline = time.monotonic() + timeout.total_seconds()

@@ -9,12 +9,11 @@ from typing import Final
 
 from driftstack_cli.durations import age, local, utcnow
 from driftstack_cli.errors import CliError, ExitCode
-from driftstack_cli.kube import list_all
+from driftstack_cli.kube import list_all, unless_missing
 from driftstack_cli.output import Table
 from driftstack_common import api_keys
 from driftstack_common.kinds import ApiKey, from_body
 from driftstack_common.kube.client import Body, KubeClient
-from driftstack_common.kube.errors import NotFound
 from driftstack_common.names import ACCOUNT_NAMESPACE_PREFIX, API_VERSION, account_namespace
 from driftstack_common.times import format_time, now
 
@@ -35,29 +34,21 @@ async def mint(
         spec["expiresAt"] = format_time(expires_at)
     metadata = {"name": object_name(name), "namespace": namespace}
     body = {"apiVersion": API_VERSION, "kind": KIND.name, "metadata": metadata, "spec": spec}
-    try:
+    with unless_missing(no_account(namespace)):
         return minted.plaintext, await client.create(KIND, namespace, body)
-    except NotFound as error:
-        if error.reason != "NotFound":
-            raise
-        raise no_account(namespace) from error
 
 
 async def find(client: KubeClient, namespace: str, name: str) -> Body:
     """Return a key by the name of its object or by its public id (`key_…`)."""
-    if name.startswith("key_"):
-        bodies = await list_all(client, KIND, namespace)
-        found = next((body for body in bodies if from_body(ApiKey, body).id == name), None)
-        if found is not None:
-            return found
-    else:
-        try:
-            return await client.get(KIND, namespace, name)
-        except NotFound as error:
-            if error.reason != "NotFound":
-                raise
     hint = f"`driftstack key list --account {_account(namespace)}` lists all."
-    raise CliError(f"there is no key {name} in {namespace}", ExitCode.NOT_FOUND, hint=hint)
+    missing = CliError(f"there is no key {name} in {namespace}", ExitCode.NOT_FOUND, hint=hint)
+    if not name.startswith("key_"):
+        with unless_missing(missing):
+            return await client.get(KIND, namespace, name)
+    for body in await list_all(client, KIND, namespace):
+        if from_body(ApiKey, body).id == name:
+            return body
+    raise missing
 
 
 async def get_all(client: KubeClient, namespace: str | None) -> list[Body]:

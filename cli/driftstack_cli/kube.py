@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -108,6 +109,17 @@ def explain(error: KubeError, host: str) -> CliError:
         code = ExitCode.UNAVAILABLE
     hint = "Ask the cluster's administrator for the right." if isinstance(error, Forbidden) else ""
     return CliError(error.message, code, hint=hint, retry_after=error.retry_after)
+
+
+@contextmanager
+def unless_missing(error: CliError) -> Iterator[None]:
+    """Raise this error when the object isn't there; a kind that isn't there is another matter."""
+    try:
+        yield
+    except KindGone:
+        raise
+    except NotFound as cause:
+        raise error from cause
 
 
 async def list_all(client: KubeClient, kind: Kind, namespace: str | None = None) -> list[Body]:

@@ -58,8 +58,9 @@ moment = reading(_moment)
 pair = reading(_pair)
 
 
-def _timeout(shown: str) -> Any:
-    return typer.Option("--timeout", parser=span, metavar="SPAN", help="How long to wait.", show_default=shown)
+def _timeout(default: str) -> Any:
+    told = f"How long to wait.  [default: {default}]"
+    return typer.Option("--timeout", parser=span, metavar="SPAN", help=told, show_default=False)
 
 
 Output = Annotated[Format, typer.Option("--output", "-o", help="How to show the result.")]
