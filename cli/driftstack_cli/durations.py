@@ -32,7 +32,7 @@ def parse_moment(text: str, now: datetime) -> datetime:
         ValueError: it is none of these, or not after now.
     """
     try:
-        if _SPAN.match(text) and not text[:4].isdigit():
+        if _SPAN.fullmatch(text[-2:]):
             moment = now + parse_span(text)
         else:
             moment = parse_time(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text)

@@ -7,9 +7,18 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from driftstack_cli.errors import CliError
+
+_STYLES: Final = {
+    **dict.fromkeys(("ready", "True", "active"), "green"),
+    **dict.fromkeys(("creating", "busy"), "cyan"),
+    **dict.fromkeys(("errored", "False", "revoked"), "red"),
+    **dict.fromkeys(("destroyed", "expired"), "dim"),
+}
+_LEAST: Final = 6
+"""Characters that an elastic column keeps."""
 
 
 class Format(StrEnum):
@@ -89,24 +98,24 @@ def complain(error: CliError) -> None:
 
 
 def draw(table: Table) -> str:
-    """Return the table: coloured and as wide as the terminal, or plain and never cut where there is none."""
-    rows = [[clean(cell) for cell in row] for row in table.rows]
+    """Return the table: coloured and cut to the terminal's width, or plain and whole where there is none."""
+    rows = [list(table.columns), *([clean(cell) for cell in row] for row in table.rows)]
     if not sys.stdout.isatty():
-        return _plain([list(table.columns), *rows])
+        return _plain(rows)
     from rich.console import Console
-    from rich.table import Table as RichTable
+    from rich.text import Text
 
-    drawn = RichTable(box=None, pad_edge=False, header_style="bold")
-    for column in table.columns:
-        # What may not be cut goes on in the next line, so that ids can always be copied.
-        drawn.add_column(
-            column, no_wrap=column in table.elastic, overflow="ellipsis" if column in table.elastic else "fold"
-        )
-    for row in rows:
-        drawn.add_row(*row)
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False)
+    widths = _fitted(table, rows, console.width)
     with console.capture() as captured:
-        console.print(drawn)
+        for number, row in enumerate(rows):
+            line = Text(style="bold" if number == 0 else "")
+            for cell, width in zip(row, widths, strict=True):
+                shown = Text(cell, _STYLES.get(cell, ""))
+                shown.truncate(width, overflow="ellipsis", pad=True)
+                line.append_text(shown).append("  ")
+            line.rstrip()
+            console.print(line, soft_wrap=True)
     return captured.get()
 
 
@@ -124,6 +133,21 @@ def _plain(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _fitted(table: Table, rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Return the columns' widths; where there is too little room, elastic ones give of theirs, the widest first."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    elastic = [place for place, column in enumerate(table.columns) if column in table.elastic]
+    surplus = sum(widths) + 2 * (len(widths) - 1) - width
+    for _ in range(surplus):
+        place = max(elastic, key=widths.__getitem__)
+        if widths[place] <= _LEAST:
+            break
+        widths[place] -= 1
+    return widths
 
 
 def _give_up_stdout() -> NoReturn:

@@ -9,6 +9,7 @@ import base64
 import json
 import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -107,9 +108,8 @@ def run(target: Target, console: Console) -> None:
         _kubectl(target, "delete", "browsersession", KUBECTL_SESSION, "-n", NAMESPACE)
     console.print(timings.table())
     console.print(f"Captures: {target.folder}/demo/page.png and page.pdf")
-    console.print(
-        f"Your own calls: source {target.env.relative_to(target.folder)}, then curl or kubectl as in the README."
-    )
+    env = target.env.relative_to(target.folder)
+    console.print(f"Your own calls: source {env}, then driftstack, curl or kubectl as in the README.")
 
 
 def write_env(target: Target, key: str) -> None:
@@ -118,7 +118,8 @@ def write_env(target: Target, key: str) -> None:
         "DRIFTSTACK_URL": target.url,
         "DRIFTSTACK_API_KEY": key,
         "KUBECONFIG": str(target.kubeconfig),
-        "PATH": f"{target.kubectl.parent}:$PATH",
+        # `driftstack` is where this Python's commands are; behind all others, for it has a `python3` too.
+        "PATH": f"{target.kubectl.parent}:$PATH:{Path(sys.executable).parent}",
     }
     lines = [f'export {name}="{value}"\n' for name, value in values.items()]
     target.env.touch(mode=0o600)

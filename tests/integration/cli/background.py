@@ -56,7 +56,15 @@ class Background:
             task.result(30)
 
     def close(self) -> None:
-        """Stop the loop."""
+        """Stop the loop, and what still runs in it."""
+
+        async def finish() -> None:
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+        self.run(finish())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

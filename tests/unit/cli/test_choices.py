@@ -1,0 +1,35 @@
+"""What the options offer is what the schemas take."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from driftstack_api.sessions.schemas import CaptureRequest, CreateSession, NavigateRequest
+from driftstack_cli import choices
+from driftstack_common.kinds import Tier
+from tests.contract.crds import crds
+
+
+def test_tiers() -> None:
+    assert list(choices.Tier) == list(Tier)
+
+
+def test_scopes() -> None:
+    schema = crds()["ApiKey"]["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert list(choices.Scope) == schema["properties"]["spec"]["properties"]["scopes"]["items"]["enum"]
+
+
+@pytest.mark.parametrize(
+    ("offered", "model", "field"),
+    [
+        (choices.Pace, CreateSession, "behavioral_profile"),
+        (choices.WaitUntil, NavigateRequest, "wait_until"),
+        (choices.Captured, CaptureRequest, "kind"),
+    ],
+)
+def test_what_rest_takes(offered: type[choices.Pace], model: type[CreateSession], field: str) -> None:
+    annotation = model.model_fields[field].annotation
+    literals = [literal for part in (annotation, *get_args(annotation)) for literal in get_args(part)]
+    assert {one for one in literals if isinstance(one, str)} == set(offered)
