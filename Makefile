@@ -116,6 +116,10 @@ bench-reads: $(STAMP) ## Requests per second of the facade's reads against an em
 bench-facade-memory: $(STAMP) ## PSS of the facade with 1,000 sessions and 10,000 records, over 10,000 steps (no cluster)
 	PYTHONPATH=. $(BIN)/python benchmarks/facade_memory.py
 
+.PHONY: bench-cli
+bench-cli: $(STAMP) ## Start-up of the driftstack command: help and completion
+	$(BIN)/python benchmarks/cli.py
+
 # --- upkeep -----------------------------------------------------------------------------------------------------
 
 .PHONY: lock

@@ -58,21 +58,24 @@ async def get_all(client: KubeClient, namespace: str | None) -> list[Body]:
 
 
 async def revoke(client: KubeClient, body: Body) -> Body:
-    """Refuse a key from now on."""
+    """Refuse a key from now on; one that is refused already stays as it is."""
     where = body["metadata"]
+    if body["spec"].get("revoked"):
+        return body
     patch = {"spec": {"revoked": True, "revokedAt": format_time(now())}}
     return await client.merge_patch(KIND, where["namespace"], where["name"], patch)
 
 
 def rotatable(body: Body) -> ApiKey:
-    """Return the key to rotate; raise CliError when it works no longer, so that nobody can rely on it."""
+    """Return the key to rotate; raise CliError when it works no longer, or has been rotated before."""
     key = from_body(ApiKey, body)
+    name, successor = key.metadata.name, key.spec.replaced_by
     if state(key) != "active":
-        raise CliError(
-            f"key {key.metadata.name} is {state(key)}, so there is nothing to rotate",
-            ExitCode.CONFLICT,
-            hint="`driftstack key create` makes a new one.",
-        )
+        hint = "`driftstack key create` makes a new one."
+        raise CliError(f"key {name} is {state(key)}, so nobody uses it", ExitCode.CONFLICT, hint=hint)
+    if successor is not None:
+        hint = f"`driftstack key rotate {successor}` replaces that one."
+        raise CliError(f"key {name} was rotated already: {successor} replaces it", ExitCode.CONFLICT, hint=hint)
     return key
 
 

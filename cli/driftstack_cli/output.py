@@ -57,7 +57,7 @@ def emit(form: Format, value: Any, for_people: Callable[[], Table | str]) -> Non
         write(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
     else:
         shown = for_people()
-        write(shown + "\n" if isinstance(shown, str) else draw(shown))
+        write("".join(f"{clean(line)}\n" for line in shown.split("\n")) if isinstance(shown, str) else draw(shown))
 
 
 def write(text: str) -> None:

@@ -100,6 +100,9 @@ def test_revoke_by_name_and_by_id(cluster: Cluster, driftstack: Command) -> None
     for body in cluster.of("apikeys"):
         assert body["spec"]["revoked"] is True
         assert parse_time(body["spec"]["revokedAt"])
+    before = cluster.object("apikeys", "acct-acme", "old")
+    assert driftstack("key", "revoke", "old", "-a", "acme").code == 0
+    assert cluster.object("apikeys", "acct-acme", "old") is before
 
 
 @pytest.mark.parametrize(
@@ -113,12 +116,14 @@ def test_revoke_by_name_and_by_id(cluster: Cluster, driftstack: Command) -> None
         (["revoke", "nothing", "-a", "acme"], 3, "no key nothing"),
         (["revoke", "key_nothing", "-a", "acme"], 3, "no key key_nothing"),
         (["rotate", "dead", "-a", "acme"], 7, "revoked"),
+        (["rotate", "rotated", "-a", "acme"], 7, "successor replaces it"),
     ],
 )
 def test_errors_say_what_to_do(
     cluster: Cluster, driftstack: Command, words: list[str], code: int, told: str
 ) -> None:
     put(cluster, "dead", revoked=True)
+    put(cluster, "rotated", replacedBy="successor")
     done = driftstack("key", *words)
     assert (done.code, done.out) == (code, "")
     assert told in done.err

@@ -99,7 +99,7 @@ def test_completion(tmp_path: Path) -> None:
     assert done.stdout.split() == ["create", "capture"]
 
 
-def test_help_and_completion_load_nothing_heavy() -> None:
+def test_the_tree_of_commands_loads_nothing_heavy() -> None:
     program = (
         "import sys, driftstack_cli.app\n"
         "heavy = {'aiohttp', 'kubernetes', 'httpx2', 'rich', 'yaml', 'msgspec', 'pydantic', 'asyncio'}\n"
