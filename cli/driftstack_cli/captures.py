@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -54,30 +55,35 @@ def save(file: Path, data: bytes, force: bool) -> None:
     Raises:
         CliError: it can't be written, or has come into being meanwhile.
     """
+    target = file.resolve()  # what a link leads to
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-        part = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as writing:
-                writing.write(data)
-            part.chmod(0o666 & ~_umask())
-            if force:
-                part.replace(file)
-            else:
-                os.link(part, file)
-        finally:
-            part.unlink(missing_ok=True)
+        if target.exists() and force and not target.is_file():  # a device or a pipe is written to, not replaced
+            target.write_bytes(data)
+            return
+        created = not target.exists()
+        with target.open("ab" if force else "xb"):  # from here on nobody else makes it
+            _fill(target, data, created)
     except FileExistsError as error:
         raise _exists(file) from error
     except OSError as error:
         raise CliError(f"{file} can't be written: {error.strerror or error}") from error
 
 
+def _fill(target: Path, data: bytes, created: bool) -> None:
+    part: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        part = Path(name)
+        with os.fdopen(handle, "wb") as writing:
+            writing.write(data)
+        shutil.copymode(target, part)
+        part.replace(target)
+    except BaseException:
+        for left in (part, target if created else None):
+            if left is not None:
+                left.unlink(missing_ok=True)
+        raise
+
+
 def _exists(file: Path) -> CliError:
     return CliError(f"{file} exists", ExitCode.CONFLICT, hint="Name another file, or add --force.")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,32 @@ def test_a_file_that_came_meanwhile_stays(tmp_path: Path) -> None:
 def test_where_nothing_can_be_written(tmp_path: Path) -> None:
     with pytest.raises(CliError, match="can't be written"):
         captures.save(tmp_path / "gone" / "a.png", b"x", False)
+
+
+def test_a_file_is_replaced_as_it_was(tmp_path: Path) -> None:
+    file, link = tmp_path / "a.png", tmp_path / "link.png"
+    file.write_bytes(b"old")
+    file.chmod(0o640)
+    link.symlink_to(file)
+    captures.save(link, b"new", True)
+    assert (file.read_bytes(), file.stat().st_mode & 0o777, link.is_symlink()) == (b"new", 0o640, True)
+
+
+def test_devices_are_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    captures.save(pipe, b"x", True)
+    assert os.read(reading, 10) == b"x"
+    os.close(reading)
+    assert pipe.is_fifo()
+
+
+def test_nothing_is_left_of_what_could_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copymode", full)
+    with pytest.raises(CliError, match="No space left"):
+        captures.save(tmp_path / "a.png", b"x", False)
+    assert list(tmp_path.iterdir()) == []

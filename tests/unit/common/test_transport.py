@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 
+import pytest
+
 from driftstack_common.kube.transport import open_socket
 
 
@@ -13,3 +15,9 @@ def test_socket_gives_up_within_seconds_busy_or_idle() -> None:
         assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         idle = opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
         assert idle + opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) <= 3
+
+
+def test_systems_that_lack_an_option_go_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "TCP_USER_TIMEOUT")
+    with open_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))) as opened:
+        assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
