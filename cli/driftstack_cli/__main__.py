@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from driftstack_cli import output
-from driftstack_cli.app import app
+from driftstack_cli.app import tree
 from driftstack_cli.errors import CliError, ExitCode
 
 
 def main() -> NoReturn:
     """Run the command of this process's arguments. Nobody sees a traceback of what is to be expected."""
     as_plugin = Path(sys.argv[0]).name.startswith("kubectl-")
-    try:
-        app(prog_name="kubectl driftstack" if as_plugin else "driftstack")
+    try:  # kubectl asks no plugin of this kind for completions
+        tree(completion=not as_plugin)(prog_name="kubectl driftstack" if as_plugin else "driftstack")
     except CliError as error:
         output.complain(error)
         _exit(error.code)

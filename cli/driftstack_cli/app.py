@@ -10,11 +10,22 @@ from driftstack_cli.commands import account, key, session
 from driftstack_cli.options import Output
 from driftstack_cli.output import Format, emit
 
-# Plain help: drawing boxes takes longer than all else that help does.
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-app.add_typer(session.app, name="session")
-app.add_typer(account.app, name="account")
-app.add_typer(key.app, name="key")
+
+def tree(completion: bool = True) -> typer.Typer:
+    """Return all commands; `completion` also offers to set that up in the shell."""
+    # Plain help: drawing boxes takes longer than all else that help does.
+    app = typer.Typer(
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=completion,
+        callback=_driftstack,
+    )
+    app.add_typer(session.app, name="session")
+    app.add_typer(account.app, name="account")
+    app.add_typer(key.app, name="key")
+    app.command()(version)
+    return app
 
 
 def _number() -> str:
@@ -29,8 +40,7 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def driftstack(
+def _driftstack(
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -38,7 +48,6 @@ def driftstack(
     """Real browsers on your Kubernetes: accounts and keys for those who run it, sessions for those who use it."""
 
 
-@app.command()
 def version(output: Output = Format.TABLE) -> None:
     """Show the version of this command."""
     number = _number()

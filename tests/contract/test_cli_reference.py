@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from driftstack_cli.app import app
+from driftstack_cli.app import tree
 from driftstack_cli.errors import ExitCode
 from tests.contract.crds import ROOT
 
@@ -30,7 +30,7 @@ def commands(group: Any, *words: str) -> Iterator[tuple[str, Any]]:
             yield " ".join((*words, name)), command
 
 
-COMMANDS = dict(commands(typer.main.get_command(app)))
+COMMANDS = dict(commands(typer.main.get_command(tree())))
 
 
 def test_exit_codes() -> None:

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from driftstack_cli.progress import Waiting
     from driftstack_common.kube.client import Body, KubeClient
 
-app = typer.Typer(
-    no_args_is_help=True, help="Accounts: tenants, each with a cap on live sessions and keys of its own."
-)
+app = typer.Typer(no_args_is_help=True, help="Tenants, each with a cap on live sessions.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The account.", show_default=False)]
 

@@ -15,7 +15,9 @@ from driftstack_cli.options import LoadTimeout, Output, Pair, SessionId, Timeout
 from driftstack_cli.output import Format, emit, say, write_bytes
 
 app = typer.Typer(
-    no_args_is_help=True, help="Browser sessions, by REST: set DRIFTSTACK_URL and DRIFTSTACK_API_KEY."
+    no_args_is_help=True,
+    short_help="Browser sessions, by REST.",
+    help="Browser sessions, by REST: set DRIFTSTACK_URL and DRIFTSTACK_API_KEY.",
 )
 
 WAIT = timedelta(seconds=60)

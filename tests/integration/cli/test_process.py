@@ -85,6 +85,9 @@ def test_a_plugin_of_kubectl_calls_itself_so(tmp_path: Path) -> None:
     done = subprocess.run([plugin, "key", "--help"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "Usage: kubectl driftstack key" in done.stdout
+    done = subprocess.run([plugin, "--help"], capture_output=True, text=True, timeout=60, check=False)
+    assert "Usage: kubectl driftstack [OPTIONS]" in done.stdout
+    assert "--install-completion" not in done.stdout
 
 
 def test_completion(tmp_path: Path) -> None:
@@ -101,7 +104,7 @@ def test_completion(tmp_path: Path) -> None:
 
 def test_the_tree_of_commands_loads_nothing_heavy() -> None:
     program = (
-        "import sys, driftstack_cli.app\n"
+        "import sys, driftstack_cli.app\ndriftstack_cli.app.tree()\n"
         "heavy = {'aiohttp', 'kubernetes', 'httpx2', 'rich', 'yaml', 'msgspec', 'pydantic', 'asyncio'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
