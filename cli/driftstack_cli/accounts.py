@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -16,7 +17,7 @@ from driftstack_cli.output import Table, facts
 from driftstack_cli.progress import Waiting
 from driftstack_common.kinds import Account, Condition, from_body
 from driftstack_common.kube.client import Body, KubeClient
-from driftstack_common.kube.errors import AlreadyExists, NotFound
+from driftstack_common.kube.errors import AlreadyExists, KindGone, NotFound, Unreachable
 from driftstack_common.names import API_VERSION
 from driftstack_common.times import format_time
 
@@ -78,17 +79,20 @@ async def until_ready(client: KubeClient, name: str, timeout: timedelta, wait: W
     Raises:
         CliError: it can't be, or not in time.
     """
-    deadline = time.monotonic() + timeout.total_seconds()
-    while True:
-        body = await get(client, name)
+
+    def missing_yet(body: Body | None) -> str:
+        if body is None:
+            raise missing(name)
         account = from_body(Account, body)
         ready = condition(account)
         if account.ready and account.status.observed_generation == account.metadata.generation:
-            return body
-        wait.detail = ready.message if ready else "the operator has not seen it yet"
+            return ""
         if ready is not None and ready.reason == TAKEN:
             raise CliError(f"account {name} can't become ready", details=[ready.message])
-        await _pause(deadline, f"account {name} is not ready after {timeout}", wait.detail)
+        return ready.message if ready else "the operator has not seen it yet"
+
+    await _until(client, name, "is not ready", missing_yet, timeout, wait)
+    return await get(client, name)
 
 
 async def suspend(client: KubeClient, name: str, suspended: bool) -> Body:
@@ -112,18 +116,15 @@ async def delete(client: KubeClient, body: Body, timeout: timedelta | None, wait
         await client.delete(KIND, None, name, uid=uid)
     if timeout is None:
         return
-    deadline = time.monotonic() + timeout.total_seconds()
-    while True:
-        try:
-            seen = await client.get(KIND, None, name)
-        except NotFound:
-            return
-        if seen["metadata"]["uid"] != uid:
-            return
-        ready = condition(from_body(Account, seen))
+
+    def held_by(body: Body | None) -> str:
+        if body is None or body["metadata"]["uid"] != uid:
+            return ""
+        ready = condition(from_body(Account, body))
         held = ready.message if ready is not None and ready.reason == "Deleting" else ""
-        wait.detail = held or "its sessions end, then its namespace goes"
-        await _pause(deadline, f"account {name} is still being deleted after {timeout}", wait.detail)
+        return held or "its sessions end, then its namespace goes"
+
+    await _until(client, name, "is still being deleted", held_by, timeout, wait)
 
 
 def missing(name: str) -> CliError:
@@ -185,8 +186,41 @@ def _count(number: int | None) -> str:
     return "-" if number is None else str(number)
 
 
-async def _pause(deadline: float, failure: str, detail: str) -> None:
-    if time.monotonic() >= deadline:
-        hint = "It goes on by itself; --timeout waits longer."
-        raise CliError(failure, ExitCode.TIMEOUT, details=[detail] if detail else [], hint=hint)
-    await asyncio.sleep(_POLL)
+async def _until(
+    client: KubeClient,
+    name: str,
+    state: str,
+    waits_for: Callable[[Body | None], str],
+    timeout: timedelta,
+    wait: Waiting,
+) -> None:
+    """Look at an account (None once it has gone) until it waits for nothing; outages that pass are waited out.
+
+    Raises:
+        CliError: the timeout ran out, and it still is in that state.
+    """
+    seconds = timeout.total_seconds()
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            wait.detail = waits_for(await _look(client, name))
+        except Unreachable as error:
+            if time.monotonic() >= deadline:
+                raise
+            wait.detail = error.message
+        if not wait.detail:
+            return
+        if time.monotonic() >= deadline:
+            hint = "It goes on by itself; --timeout waits longer."
+            message = f"account {name} {state} after {seconds:g} s"
+            raise CliError(message, ExitCode.TIMEOUT, details=[wait.detail], hint=hint)
+        await asyncio.sleep(_POLL)
+
+
+async def _look(client: KubeClient, name: str) -> Body | None:
+    try:
+        return await client.get(KIND, None, name)
+    except KindGone:
+        raise
+    except NotFound:
+        return None

@@ -77,7 +77,7 @@ def follow(api: Api, session: str, goal: Goal, timeout: timedelta, wait: Waiting
         left = deadline - time.monotonic()
         if left <= 0:
             raise CliError(
-                f"session {session} is not {goal} after {timeout}",
+                f"session {session} is not {goal} after {timeout.total_seconds():g} s",
                 ExitCode.TIMEOUT,
                 details=[f"It is {wait.detail}."],
                 hint="It goes on by itself; --timeout waits longer, `driftstack session delete` ends it.",

@@ -20,7 +20,13 @@ REASONS = {404: "NotFound", 409: "AlreadyExists", 403: "Forbidden", 422: "Invali
 
 
 class KubeServer:
-    """Serves `kube`. `missing` holds plurals without a CRD; `refusals` answers (status, message) by method."""
+    """Serves `kube`.
+
+    Attributes:
+        missing: plurals without a CRD.
+        refusals: answers (status, message) by method.
+        resets: how many reads end with a broken connection.
+    """
 
     def __init__(self) -> None:
         self.kube = FakeKube()
@@ -28,6 +34,7 @@ class KubeServer:
         self.missing: set[str] = set()
         self.refusals: dict[str, tuple[int, str]] = {}
         self.namespaces: set[str] = set()
+        self.resets = 0
 
     def application(self) -> web.Application:
         """Return what to serve."""
@@ -41,6 +48,10 @@ class KubeServer:
         plural, *name = parts[2:] if namespace else parts
         if plural in self.missing:
             return web.Response(status=404, text="404 page not found\n")
+        if request.method == "GET" and self.resets:
+            self.resets -= 1
+            assert request.transport is not None
+            request.transport.close()
         if request.method in self.refusals:
             status, message = self.refusals[request.method]
             return _status(status, message)

@@ -38,7 +38,19 @@ def test_create_waits_until_ready(cluster: Cluster, driftstack: Command) -> None
 def test_waiting_says_what_is_missing_and_ends(cluster: Cluster, driftstack: Command) -> None:
     done = driftstack("account", "create", "slow", "--wait", "--timeout", "1s")
     assert done.code == 6
+    assert "not ready after 1 s" in done.err
     assert "the operator has not seen it yet" in done.err
+
+
+def test_waiting_outlasts_a_broken_connection(cluster: Cluster, driftstack: Command) -> None:
+    def operator(created: Body) -> None:
+        metadata = {**created["metadata"], "generation": 1}
+        cluster.server.kube.put("accounts", {**account("team"), **created, "metadata": metadata})
+        cluster.server.resets = 2
+
+    cluster.server.kube.after_create = operator
+    done = driftstack("account", "create", "team", "--wait")
+    assert (done.code, cluster.server.resets) == (0, 0), done.err
 
 
 def test_what_no_waiting_helps_with_ends_at_once(cluster: Cluster, driftstack: Command) -> None:
