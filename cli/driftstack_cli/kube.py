@@ -104,11 +104,21 @@ def explain(error: KubeError, host: str) -> CliError:
     if error.status == 401:
         hint = "Log in to the cluster again; `kubectl auth whoami` tells whether it knows you."
         return CliError(f"the API server at {host} does not know you", ExitCode.NOT_ALLOWED, hint=hint)
+    if isinstance(error, Invalid) and error.causes:
+        causes = [f"{cause.get('field', '')}: {cause.get('message', '')}" for cause in error.causes]
+        return CliError(
+            error.message.partition(" is invalid:")[0] + " is not valid", ExitCode.USAGE, details=causes
+        )
     code = _CODES.get(type(error), ExitCode.FAILED)
     if error.status in (429, 503):
         code = ExitCode.UNAVAILABLE
     hint = "Ask the cluster's administrator for the right." if isinstance(error, Forbidden) else ""
     return CliError(error.message, code, hint=hint, retry_after=error.retry_after)
+
+
+def _told(cause: Body) -> str:
+    field, message = cause.get("field", "<nil>"), str(cause.get("message", ""))
+    return message if field == "<nil>" else f"{field}: {message}"  # rules of the whole object name no field
 
 
 @contextmanager

@@ -65,6 +65,7 @@ def name(kube: pykube.HTTPClient) -> Iterator[str]:
         left.delete()
 
 
+@pytest.mark.timeout(400)  # some thirty processes
 def test_from_an_account_to_a_picture_and_back(
     run: Run, name: str, installation: Installation, kube: pykube.HTTPClient, tmp_path: Path
 ) -> None:
@@ -138,14 +139,9 @@ def test_what_the_cluster_refuses(run: Run, account: Tenant) -> None:
         (("account", "create", "Upper"), {}, 2, "name"),
         (("account", "create", account.name), {}, 7, "exists already"),
         (("account", "create", "x", "--cap", "10001"), {}, 2, "concurrentSessions"),
-        (("account", "show", "nobody"), {}, 3, "no account nobody"),
         (("key", "create", "-a", "nobody"), {}, 3, "no account nobody"),
         (("key", "create", "-a", account.name, "--name", "x" * 121), {}, 2, "name"),
-        (("key", "list"), {}, 2, "--account"),
-        (("account", "list"), {"KUBECONFIG": "/no/such/file"}, 4, "/no/such/file"),
-        (("session", "list"), {}, 4, "DRIFTSTACK_API_KEY"),
         (("session", "list"), {"DRIFTSTACK_API_KEY": "ds_live_wrong"}, 4, "Invalid API key"),
-        (("session", "show", "ses_1"), {"DRIFTSTACK_API_KEY": account.key}, 3, "Not found"),
     ]
     for words, more, code, told in cases:
         done = run(*words, **more)
