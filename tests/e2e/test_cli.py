@@ -92,6 +92,8 @@ def test_from_an_account_to_a_picture_and_back(
     assert run("bash", "-c", piped, **with_key).stdout == "PNG"
     assert run("session", "capture", session, "page.png", **with_key).returncode == 7
 
+    opened = run("session", "open", session, **with_key)
+    assert re.fullmatch(rf"wss?://\S+/v1/sessions/{session}/cdp\?token=\S+\n", opened.stdout), opened.stderr
     listed = run("session", "list", **with_key)
     assert re.search(rf"^{session}  ready +default +by hand", listed.stdout, re.MULTILINE)
     assert run("session", "create", **with_key).returncode == 0
