@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx2
@@ -64,38 +65,49 @@ async def test_what_cannot_work_is_one_line_and_exit_2(tmp_path: Path, settings:
 
 
 async def test_the_process_serves_from_the_api_server_of_a_kubeconfig(tmp_path: Path) -> None:
-    surroundings = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "tests.integration.api.process", str(tmp_path), "--sessions=2", "--records=600"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert surroundings.stdout is not None
-    async with asyncio.timeout(30):
-        told = json.loads(await surroundings.stdout.readline())
-    port = free_port()
-    settings = {"KUBECONFIG": f"{tmp_path}/kubeconfig", "AGENT_KEYS": f"{tmp_path}/keys"}
-    facade = await start(tmp_path, HOST="127.0.0.1", PORT=str(port), **settings)
-    try:
+    async with AsyncExitStack() as stack:
+        sizes = ("--sessions=2", "--records=600")
+        surroundings = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "tests.integration.api.process", str(tmp_path), *sizes),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        stack.push_async_callback(end, surroundings)
+        assert surroundings.stdout is not None
+        async with asyncio.timeout(60):
+            told = json.loads(await surroundings.stdout.readline())
+        port = free_port()
+        settings = {"KUBECONFIG": f"{tmp_path}/kubeconfig", "AGENT_KEYS": f"{tmp_path}/keys"}
+        facade = await start(tmp_path, HOST="127.0.0.1", PORT=str(port), **settings)
+        stack.push_async_callback(end, facade)
         headers = {"Authorization": f"Bearer {told['key']}"}
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers) as http:
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=30) as http:
             await answers(http, "/readyz")
-            page = (await http.get("/v1/sessions?limit=1")).json()
-            assert page["data"][0]["id"] in told["sessions"]
-            assert page["has_more"]
-            shown = await http.get(f"/v1/sessions/{told['sessions'][0]}")
-            assert shown.json()["status"] == "ready"
-            captured = await http.post(f"/v1/sessions/{told['sessions'][0]}/capture", json={"kind": "screenshot"})
-            assert len(base64.b64decode(captured.json()["data"])) == captured.json()["byte_size"]
-    finally:
-        facade.terminate()
-        surroundings.terminate()
-        await asyncio.gather(facade.communicate(), surroundings.communicate())
+            await reads_and_captures(http, told["sessions"])
+
+
+async def reads_and_captures(http: httpx2.AsyncClient, sessions: list[str]) -> None:
+    """Ask for what the surroundings have."""
+    page = (await http.get("/v1/sessions?limit=1")).json()
+    assert page["data"][0]["id"] in sessions
+    assert page["has_more"]
+    shown = await http.get(f"/v1/sessions/{sessions[0]}")
+    assert shown.json()["status"] == "ready"
+    captured = (await http.post(f"/v1/sessions/{sessions[0]}/capture", json={"kind": "screenshot"})).json()
+    assert len(base64.b64decode(captured["data"])) == captured["byte_size"]
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """Stop a process and wait for it."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    await process.communicate()
 
 
 async def answers(http: httpx2.AsyncClient, path: str) -> None:
     """Wait until a GET succeeds."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(httpx2.ConnectError):
                 if (await http.get(path)).status_code == 200:

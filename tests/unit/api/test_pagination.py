@@ -181,7 +181,7 @@ def mixed(parts: list[Events], order: random.Random) -> Events:
     sizes=st.lists(st.integers(1, 7), min_size=1, max_size=5),
     order=st.randoms(use_true_random=False),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_walk_over_two_replicas_misses_nothing_that_stays(
     fates: list[tuple[int, str]], sizes: list[int], order: random.Random
 ) -> None:
