@@ -16,6 +16,8 @@ from driftstack_common.kube.errors import NotFound, Unreachable
 LOOK_SECONDS: Final = 7.0
 """Longest that a look may take, its turn included: more than a slow API server's 5 s, less than callers endure."""
 LOOKS_AT_ONCE: Final = 32
+PAGE: Final = 50
+"""Objects per page of a list: what is looked through, is in memory as often as there are looks."""
 
 R = TypeVar("R", bound=Resource)
 
@@ -51,12 +53,17 @@ class Looks:
 
     async def session_by_uid(self, namespace: str, uid: str) -> Session | None:
         """Return a session's object whose name nobody knows."""
+        query: dict[str, str | int] = {"limit": PAGE}
         async with self._turn():
-            listed = await self._client.list_objects(Session.KIND, namespace)
-        for body in listed["items"]:
-            if body["metadata"]["uid"] == uid:
-                return from_body(Session, body)
-        return None
+            while True:
+                listed = await self._client.list_objects(Session.KIND, namespace, **query)
+                for body in listed["items"]:
+                    if body["metadata"]["uid"] == uid:
+                        return from_body(Session, body)
+                following = listed["metadata"].get("continue")
+                if not following:
+                    return None
+                query["continue"] = following
 
     async def record(self, namespace: str, uid: str) -> Record | None:
         """Return the record of a session."""
