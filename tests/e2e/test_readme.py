@@ -14,6 +14,7 @@ from pathlib import Path
 import pykube
 import pytest
 
+from driftstack_cluster import settings
 from tests.e2e.conftest import ROOT, Installation
 from tests.e2e.objects import Account
 
@@ -46,10 +47,15 @@ def team(demo: str, kube: pykube.HTTPClient) -> Iterator[None]:
 def shell(*commands: str) -> str:
     """Run blocks of the README in one shell, at the root of the checkout; return what they print."""
     script = "set -euo pipefail\n" + "\n".join(commands)
-    command = ["bash", "-c", script]
+    command = ["bash", "-c", script.replace(".driftstack/env", str(_env()))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def _env() -> Path:
+    """Return the file that the demo writes: `.driftstack/env` unless this is one of several clusters."""
+    return settings.load(ROOT).output / "env"
 
 
 def test_demo(demo: str) -> None:
@@ -57,7 +63,7 @@ def test_demo(demo: str) -> None:
     assert "hello-kubectl" in demo
     assert (ROOT / "demo" / "page.png").read_bytes().startswith(b"\x89PNG")
     assert (ROOT / "demo" / "page.pdf").read_bytes().startswith(b"%PDF-")
-    assert (ROOT / ".driftstack" / "env").stat().st_mode & 0o077 == 0, "the key is nobody else's"
+    assert _env().stat().st_mode & 0o077 == 0, "the key is nobody else's"
 
 
 def test_own_calls(demo: str) -> None:
@@ -68,7 +74,7 @@ def test_own_calls(demo: str) -> None:
 
 
 def test_python_client(demo: str) -> None:
-    words = shlex.split((ROOT / ".driftstack" / "env").read_text())
+    words = shlex.split(_env().read_text())
     told = dict(word.split("=", 1) for word in words if word.startswith("DRIFTSTACK_"))
     (program,) = blocks("Your own calls", "python")
     command = [sys.executable, "-c", program]
