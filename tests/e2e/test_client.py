@@ -13,9 +13,10 @@ from uuid import uuid4
 import httpx
 import pykube
 import pytest
-from driftstack import AsyncDriftstack, Driftstack, RetryConfig, errors
+from driftstack import AsyncDriftstack, Driftstack, errors
 from driftstack._generated.models import CreateSessionRequest, InteractRequest, NavigateRequest
 from driftstack.resources.sessions import SessionsResource
+from driftstack.retry import RetryConfig
 
 from driftstack_common import api_keys
 from tests.e2e.conftest import Installation, Tenant
@@ -112,7 +113,7 @@ def test_problems_of_steps(installation: Installation, client: Driftstack) -> No
         sessions.navigate(session, {"url": f"{installation.page}slow?ms=5000", "timeout_ms": 1000})
     assert late.value.timeout_ms == 1000
     with pytest.raises(errors.SessionTimeoutError, match="missing"):
-        sessions.interact(session, {"action": {"kind": "tap", "selector": "#none"}, "timeout_ms": 200})
+        sessions.interact(session, {"action": {"kind": "tap", "selector": "#none"}, "timeout_ms": 1000})
     with pytest.raises(errors.ValidationError) as wrong:
         sessions.interact(session, {"action": {"kind": "tap", "selector": "##"}})
     assert [issue["path"] for issue in wrong.value.problem["issues"]] == ["action.selector"]

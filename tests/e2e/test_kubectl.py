@@ -38,7 +38,8 @@ def test_apply_wait_and_delete(installation: Installation, account: Tenant, kube
 def test_rest_drives_and_ends_what_kubectl_made(
     installation: Installation, account: Tenant, kube: pykube.HTTPClient
 ) -> None:
-    uid = apply_session(kube, account.namespace, "both", label="by hand", metadata={"a": [1, None]}).uid
+    apply_session(kube, account.namespace, "both", label="by hand", metadata={"a": [1, None]})
+    uid = wait_ready(kube, account.namespace, "both").uid
     path = f"/v1/sessions/ses_{uid}"
     assert account.api.post(f"{path}/navigate", json={"url": installation.page}).status_code == 200
     (listed,) = account.api.get("/v1/sessions").json()["data"]
