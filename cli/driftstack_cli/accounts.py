@@ -15,7 +15,7 @@ from driftstack_cli.errors import CliError, ExitCode
 from driftstack_cli.kube import list_all, unless_missing
 from driftstack_cli.output import Table, facts
 from driftstack_cli.progress import Waiting
-from driftstack_common.kinds import Account, Condition, from_body
+from driftstack_common.kinds import Account, Condition, Member, from_body
 from driftstack_common.kube.client import Body, KubeClient
 from driftstack_common.kube.errors import AlreadyExists, KindGone, NotFound, Unreachable
 from driftstack_common.names import API_VERSION
@@ -38,8 +38,8 @@ def spec_of(
     """Return the spec of an account of what was asked for alone; raise CliError for an expiry of nothing."""
     given = {
         "concurrentSessions": cap,
-        "idleTimeoutSeconds": int(idle_timeout.total_seconds()) if idle_timeout else None,
-        "maxDurationSeconds": int(max_duration.total_seconds()) if max_duration else None,
+        "idleTimeoutSeconds": None if idle_timeout is None else int(idle_timeout.total_seconds()),
+        "maxDurationSeconds": None if max_duration is None else int(max_duration.total_seconds()),
     }
     overrides: Body = {name: value for name, value in given.items() if value is not None}
     if expires_at is not None:
@@ -156,7 +156,7 @@ def describe(body: Body) -> str:
         ("Suspended", "yes" if account.spec.suspended else "no"),
         ("Default archetype", account.spec.default_archetype),
         *((f"Override {name}", str(value)) for name, value in body["spec"].get("overrides", {}).items()),
-        *((f"Member {one.role}", f"{one.kind} {one.name}") for one in account.spec.members),
+        *((f"Member {one.role}", f"{one.kind} {_with_namespace(one)}") for one in account.spec.members),
         ("Ready", ready.status if ready else "Unknown"),
     ]
     if ready:
@@ -224,3 +224,7 @@ async def _look(client: KubeClient, name: str) -> Body | None:
         raise
     except NotFound:
         return None
+
+
+def _with_namespace(member: Member) -> str:
+    return f"{member.namespace}/{member.name}" if member.namespace else member.name

@@ -14,6 +14,7 @@ from driftstack_cli.output import Table
 from driftstack_common import api_keys
 from driftstack_common.kinds import ApiKey, from_body
 from driftstack_common.kube.client import Body, KubeClient
+from driftstack_common.kube.errors import Conflict
 from driftstack_common.names import ACCOUNT_NAMESPACE_PREFIX, API_VERSION, account_namespace
 from driftstack_common.times import format_time, now
 
@@ -80,12 +81,18 @@ def rotatable(body: Body) -> ApiKey:
 
 
 async def retire(client: KubeClient, key: ApiKey, successor: Body) -> Body:
-    """Let a key that has been replaced work for GRACE, no longer; an earlier expiry stands."""
-    ends = now() + GRACE
-    if key.spec.expires_at is not None:
-        ends = min(ends, key.spec.expires_at)
-    patch = {"spec": {"expiresAt": format_time(ends), "replacedBy": successor["metadata"]["name"]}}
-    return await client.merge_patch(KIND, key.metadata.namespace, key.metadata.name, patch)
+    """Let a key that has been replaced work for GRACE, no longer; an earlier expiry, set meanwhile even, stands."""
+    while True:
+        ends = min(now() + GRACE, key.spec.expires_at or now() + GRACE)
+        version = {"uid": key.metadata.uid, "resourceVersion": key.metadata.resource_version}
+        spec = {"expiresAt": format_time(ends), "replacedBy": successor["metadata"]["name"]}
+        try:
+            where = (key.metadata.namespace, key.metadata.name)
+            return await client.merge_patch(KIND, *where, {"metadata": version, "spec": spec})
+        except Conflict:
+            known, key = key, rotatable(await client.get(KIND, *where))
+            if key.metadata.uid != known.metadata.uid:  # another key by now
+                raise
 
 
 def namespace_of(account: str | None, client: KubeClient) -> str:

@@ -105,10 +105,8 @@ def explain(error: KubeError, host: str) -> CliError:
         hint = "Log in to the cluster again; `kubectl auth whoami` tells whether it knows you."
         return CliError(f"the API server at {host} does not know you", ExitCode.NOT_ALLOWED, hint=hint)
     if isinstance(error, Invalid) and error.causes:
-        causes = [f"{cause.get('field', '')}: {cause.get('message', '')}" for cause in error.causes]
-        return CliError(
-            error.message.partition(" is invalid:")[0] + " is not valid", ExitCode.USAGE, details=causes
-        )
+        what = error.message.partition(" is invalid:")[0].partition(" is forbidden:")[0]
+        return CliError(f"{what} is not valid", ExitCode.USAGE, details=[_told(cause) for cause in error.causes])
     code = _CODES.get(type(error), ExitCode.FAILED)
     if error.status in (429, 503):
         code = ExitCode.UNAVAILABLE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Annotated, Any, NamedTuple, TypeVar
@@ -53,9 +54,16 @@ def _moment(text: str) -> datetime:
     return parse_moment(text, utcnow())
 
 
+def _name(text: str) -> str:
+    if re.search(r"[/?#%\s]", text) or text in ("", ".", ".."):
+        raise ValueError(f"{text!r} is the name of nothing")
+    return text
+
+
 span = reading(_span)
 moment = reading(_moment)
 pair = reading(_pair)
+name = reading(_name)
 
 
 def _timeout(default: str) -> Any:
@@ -76,6 +84,8 @@ Timeout = Annotated[timedelta, _timeout("60s")]
 LoadTimeout = Annotated[timedelta, _timeout("30s")]
 Account = Annotated[
     str | None,
-    typer.Option("--account", "-a", metavar="NAME", help="The account.  [default: the context's namespace's]"),
+    typer.Option(
+        "--account", "-a", parser=name, metavar="NAME", help="The account.  [default: the context's namespace's]"
+    ),
 ]
 SessionId = Annotated[str, typer.Argument(metavar="ID", help="The session, ses_….", show_default=False)]

@@ -73,6 +73,11 @@ class Shelf(Generic[T]):
         self._put(Entry(uid, key_of(body), version, value))
         return value
 
+    def written(self, body: Body) -> T | None:
+        """Take in what a write of ours has just answered: it exists, though a watch by labels may have lost it."""
+        self._removed.pop(body["metadata"]["uid"], None)
+        return self.apply(body)
+
     def remove(self, uid: str) -> T | None:
         """Forget an object that is gone; return what it was."""
         self._removed[uid] = time.monotonic()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from driftstack_cli import options
 from driftstack_cli.choices import Tier
 from driftstack_cli.errors import CliError, ExitCode
 from driftstack_cli.options import Context, Kubeconfig, Output, Patience, moment, span
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Tenants, each with a cap on live sessions.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The account.", show_default=False)]
+Name = Annotated[str, typer.Argument(parser=options.name, metavar="NAME", help="The account.", show_default=False)]
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from driftstack_cli import options
 from driftstack_cli.choices import Scope
 from driftstack_cli.errors import CliError
 from driftstack_cli.options import Account, Context, Kubeconfig, Output, moment
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="API keys of an account.")
 
-Key = Annotated[str, typer.Argument(metavar="NAME", help="Its name, or key_….", show_default=False)]
+Key = Annotated[
+    str, typer.Argument(parser=options.name, metavar="NAME", help="Its name, or key_….", show_default=False)
+]
 
 
 @app.command()

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from driftstack_common.kinds import Account
 from driftstack_common.kube.client import BINDING, KubeClient
-from driftstack_common.kube.errors import Conflict, NotFound
+from driftstack_common.kube.errors import Conflict, Invalid, NotFound
 from driftstack_common.logging import get_logger
 from driftstack_operator.accounts.binding import BindingView, build_binding, is_sound, subjects_of
 from driftstack_operator.accounts.quotas import FIELD_MANAGER
@@ -40,7 +40,14 @@ class Bindings:
 
     async def _apply(self, account: Account, name: str) -> None:
         body = build_binding(account, name, subjects_of(account)[name])
-        self._store.bindings.apply(await self._kube.apply(BINDING, account.namespace, name, body, FIELD_MANAGER))
+        try:
+            stored = await self._kube.apply(BINDING, account.namespace, name, body, FIELD_MANAGER)
+        except Invalid:  # a role can't be changed: one of this name that has not our label binds to another
+            if self._store.bindings.get(account.namespace, name) is None:
+                with suppress(NotFound):
+                    await self._kube.delete(BINDING, account.namespace, name)
+            raise
+        self._store.bindings.written(stored)
         logger.info("members bound", account=account.metadata.name, role=name, members=len(body["subjects"]))
 
     async def _remove(self, binding: BindingView) -> None:

@@ -52,7 +52,7 @@ class Keys:
             return
         metadata: dict[str, Any] = {"uid": key.metadata.uid, "resourceVersion": key.metadata.resource_version}
         patch: dict[str, Any] = {"metadata": metadata}
-        if ANNOTATION_ID not in key.metadata.annotations:
+        if not key.metadata.annotations.get(ANNOTATION_ID):
             metadata["annotations"] = {ANNOTATION_ID: key.id}
         if _is_undated(key):
             patch["spec"] = {"revokedAt": format_time(now())}
@@ -63,7 +63,7 @@ class Keys:
 
 
 def _is_incomplete(key: ApiKey) -> bool:
-    lacks = ANNOTATION_ID not in key.metadata.annotations or _is_undated(key)
+    lacks = not key.metadata.annotations.get(ANNOTATION_ID) or _is_undated(key)
     return lacks and key.metadata.deletion_timestamp is None
 
 

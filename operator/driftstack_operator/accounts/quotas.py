@@ -86,7 +86,7 @@ class Quotas:
     async def _apply(self, account: Account, cap: int, shaken: int | None) -> None:
         name, namespace = account.metadata.name, account.namespace
         body = build_quota(name, namespace, cap) if shaken is None else build_quota(name, namespace, cap, shaken)
-        self._store.quotas.apply(await self._kube.apply(QUOTA, namespace, QUOTA_NAME, body, FIELD_MANAGER))
+        self._store.quotas.written(await self._kube.apply(QUOTA, namespace, QUOTA_NAME, body, FIELD_MANAGER))
 
 
 def _pause(shakes: int) -> float:

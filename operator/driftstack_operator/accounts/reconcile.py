@@ -84,9 +84,11 @@ class Accounts:
     async def _tend(self, account: Account) -> float | None:
         moment = now()
         cap = cap_of(account, self._settings.tiers, moment)
-        await self._bindings.tend(account)
-        ready, again = await self.quotas.tend(account, cap)
-        count_due = await self._report(account, ready)
+        try:
+            await self._bindings.tend(account)
+        finally:  # a binding that can't be written holds no cap up
+            ready, again = await self.quotas.tend(account, cap)
+            count_due = await self._report(account, ready)
         expires_at = account.spec.overrides.expires_at
         expiry_due = (expires_at - moment).total_seconds() if expires_at is not None else 0.0
         return _soonest(again, count_due, expiry_due if expiry_due > 0 else None)
@@ -102,7 +104,7 @@ class Accounts:
         patch: dict[str, Any] = {}
         if ACCOUNT_FINALIZER not in meta.finalizers:
             patch["finalizers"] = [*meta.finalizers, ACCOUNT_FINALIZER]
-        if ANNOTATION_ID not in meta.annotations:
+        if not meta.annotations.get(ANNOTATION_ID):
             patch["annotations"] = {ANNOTATION_ID: account.id}
         if not patch:
             return account

@@ -115,6 +115,8 @@ def test_revoke_by_name_and_by_id(cluster: Cluster, driftstack: Command) -> None
         (["create", "-a", "acme", "--expires", "2020-01-01"], 2, "in the past"),
         (["revoke", "nothing", "-a", "acme"], 3, "no key nothing"),
         (["revoke", "key_nothing", "-a", "acme"], 3, "no key key_nothing"),
+        (["revoke", "", "-a", "acme"], 2, "the name of nothing"),
+        (["revoke", "../x", "-a", "acme"], 2, "the name of nothing"),
         (["rotate", "dead", "-a", "acme"], 7, "revoked"),
         (["rotate", "rotated", "-a", "acme"], 7, "successor replaces it"),
     ],

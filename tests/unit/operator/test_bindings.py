@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from driftstack_common.kinds import Account
-from driftstack_common.kube.client import BINDING
+from driftstack_common.kube.client import BINDING, QUOTA
 from driftstack_common.kube.errors import Invalid
 from tests.unit.operator.builders import ACCOUNT, NAMESPACE, Body
 from tests.unit.operator.rig import Rig
@@ -114,4 +114,24 @@ async def test_rights_of_who_left_go_although_another_binding_can_not_be_made(ri
     for _ in range(9):
         rig.kube.fail("apply", BINDING.plural, Invalid("refused", status=422))
     await set_members(rig, TEAM)
+    assert names(rig) == {}
+
+
+async def test_a_binding_that_can_not_be_made_holds_no_cap_up(rig: Rig) -> None:
+    for _ in range(9):
+        rig.kube.fail("apply", BINDING.plural, Invalid("refused", status=422))
+    rig.kube.objects[(Account.KIND.plural, "", ACCOUNT)]["spec"]["overrides"] = {"concurrentSessions": 7}
+    await set_members(rig, ALICE)
+    (quota,) = rig.kube.all(QUOTA)
+    assert quota["spec"]["hard"]["count/browsersessions.driftstack.dev"] == "7"
+
+
+async def test_a_binding_whose_label_was_taken_away_is_known_again_at_once(rig: Rig) -> None:
+    await set_members(rig, ALICE)
+    uid = bindings(rig)["driftstack-account-user"]["metadata"]["uid"]
+    rig.operator.store.bindings.remove(uid)  # as a watch by labels tells of it
+    rig.operator.touch_account(ACCOUNT)
+    await rig.settle()
+    assert rig.operator.store.bindings.by_uid(uid) is not None
+    await set_members(rig)
     assert names(rig) == {}

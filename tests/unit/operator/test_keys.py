@@ -47,8 +47,9 @@ def key(rig: Rig) -> Body:
     return rig.kube.objects[(ApiKey.KIND.plural, NAMESPACE, "ci")]
 
 
-async def test_new_key_gets_its_id_in_one_write(rig: Rig) -> None:
-    put(rig)
+@pytest.mark.parametrize("annotations", [{}, {"driftstack.dev/id": ""}])
+async def test_new_key_gets_its_id_in_one_write(rig: Rig, annotations: Body) -> None:
+    put(rig, annotations)
     async with watching(rig):
         await rig.settle()
     assert key(rig)["metadata"]["annotations"] == {"driftstack.dev/id": f"key_{key(rig)['metadata']['uid']}"}
