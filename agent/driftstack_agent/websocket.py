@@ -143,9 +143,9 @@ class WebSocket:
         return None
 
     def _collect(self, event: TextMessage) -> bytes | None:
-        part = event.data.encode()
-        self._parts.append(part)
-        self._size += len(part)
+        if part := event.data.encode():  # of empty ones there may be any number
+            self._parts.append(part)
+            self._size += len(part)
         if self._size > self._limit:
             raise SocketClosed(CloseCode.TOO_LARGE, f"a message has at most {self._limit} bytes")
         if not event.message_finished:

@@ -44,7 +44,7 @@ async def dial(address: str, token: str, session: str, key: str) -> tuple[asynci
     except TimeoutError as error:
         transport.abort()
         raise AgentTimeout(f"the agent at {address} did not answer in {SHORT_DEADLINE:g} s") from error
-    except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
+    except (OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError) as error:
         transport.abort()
         raise AgentUnreachable(f"the agent at {address} broke off: {error!r}", sent=True) from error
     except BaseException:

@@ -152,15 +152,18 @@ class Tunnels:
             tunnel.end = asyncio.create_task(self._tell_end(tunnel))
 
     async def _tell_end(self, tunnel: Tunnel) -> None:
-        entry = tunnel.entry
-        with contextlib.suppress(KubeError, TimeoutError):
-            entry = await self._sessions.until(entry, lambda seen: seen.ended, END_SECONDS)
-            async with asyncio.timeout(RECORD_SECONDS):
-                entry = await self._sessions.settled(entry)
-        if entry.ended and state_of(entry).phase is Phase.DESTROYED:
-            tunnel.relay.close(CloseCode.ENDED, "the session has ended")
-        else:
-            tunnel.relay.close(CloseCode.BROWSER_FAILED, "the session's browser is gone")
+        entry, destroyed = tunnel.entry, False
+        try:
+            with contextlib.suppress(KubeError, TimeoutError):
+                entry = await self._sessions.until(entry, lambda seen: seen.ended, END_SECONDS)
+                async with asyncio.timeout(RECORD_SECONDS):
+                    entry = await self._sessions.settled(entry)
+            destroyed = entry.ended and state_of(entry).phase is Phase.DESTROYED
+        finally:  # whatever it was, nobody else closes it
+            if destroyed:
+                tunnel.relay.close(CloseCode.ENDED, "the session has ended")
+            else:
+                tunnel.relay.close(CloseCode.BROWSER_FAILED, "the session's browser is gone")
 
     async def _look_at_the_clock(self) -> None:
         while True:
@@ -179,10 +182,15 @@ class Tunnels:
                 await asyncio.gather(*map(self._ask_for_key, by_key.values()))
 
     async def _ask_for_key(self, tunnels: list[Tunnel]) -> None:
-        with contextlib.suppress(KubeError):
+        try:
             objection = await self._authenticator.ask_objection(tunnels[0].caller, WRITE_SESSIONS)
-            for tunnel in tunnels:
-                _refuse(tunnel, objection)
+        except KubeError:
+            return
+        except Exception:  # one object that can't be read must not end the watch over all others
+            _log.exception("a key can't be checked", **_names(tunnels[0]))
+            return
+        for tunnel in tunnels:
+            _refuse(tunnel, objection)
 
 
 def _refuse(tunnel: Tunnel, objection: Problem | None) -> None:

@@ -52,7 +52,7 @@ KeyId = Annotated[
         json_schema_extra={"pattern": f"^key_{UUID_PATTERN}$"},
     ),
 ]
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _TIME_OR_NULL: Final[dict[str, Any]] = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}
 
 
@@ -65,9 +65,13 @@ def check_scopes(scopes: list[Scope]) -> list[Scope]:
 
 def check_expiry(text: str) -> str:
     """Refuse what is no time (RFC 3339), or none to come; raise ValueError."""
-    if not _TIME.fullmatch(text):
+    try:
+        moment = parse_time(text.upper()) if _TIME.fullmatch(text) else None
+    except ValueError:  # as a 30th of February
+        moment = None
+    if moment is None:
         raise ValueError(f"Should be a time as in {TIME_EXAMPLE}")
-    if parse_time(text.upper()) <= now():
+    if moment <= now():
         raise ValueError("Should be a time that is still to come")
     return text.upper()
 

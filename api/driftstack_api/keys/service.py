@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -18,9 +19,11 @@ from driftstack_common.api_keys import mint
 from driftstack_common.kinds import ApiKey, ApiKeySpec, from_body, to_body
 from driftstack_common.kinds.meta import Meta
 from driftstack_common.kube.client import KubeClient
-from driftstack_common.kube.errors import Conflict, NamespaceTerminating, NotFound
+from driftstack_common.kube.errors import Conflict, KubeError, NamespaceTerminating, NotFound
 from driftstack_common.times import format_time, now, parse_time
 
+MOST_KEYS: Final = 100
+"""Keys of an account that work, made over REST; a moment's race may make it a few more."""
 GRACE: Final = timedelta(hours=24)
 """How long a rotated key still works."""
 ARRIVAL_SECONDS: Final = 1.0
@@ -69,11 +72,14 @@ class Keys:
         key = await self._find(caller, key_id)
         if key.spec.revoked:
             return
-        revoked = {"revoked": True, "revokedAt": format_time(now())}
         try:
-            await self._patch(key, {"uid": key.metadata.uid}, revoked)
-        except (NotFound, Conflict):  # it is gone, which is as good
+            await self._patch(key, {"uid": key.metadata.uid}, _revocation())
+        except NotFound:  # which is as good
             return
+        except Conflict:
+            found = await self._looks.key(caller.namespace, key.metadata.name)
+            if found is not None and found.metadata.uid == key.metadata.uid and not found.spec.revoked:
+                raise _contended() from None
 
     async def rotate(self, caller: Caller, key_id: str) -> NewKey:
         """Make a key like this one, then let this one end in 24 hours.
@@ -94,7 +100,12 @@ class Keys:
                 raise Problem("conflict", "What replaced this API key is gone: create a new one.")
             expires_at = replacement.spec.expires_at
         new, shown = await self._mint(caller, old.spec.name, old.spec.scopes, expires_at)
-        await self._retire(old, new)
+        try:
+            await self._retire(old, new)
+        except (Problem, KubeError):  # nobody learns of the new key
+            with contextlib.suppress(KubeError):
+                await self._patch(new, {"uid": new.metadata.uid}, _revocation())
+            raise
         return shown
 
     async def _mint(
@@ -105,6 +116,8 @@ class Keys:
                 raise Problem(
                     "forbidden", f"This API key lacks the scope `{scope}`, so it can't give it to another."
                 )
+        if sum(map(_is_usable, self._caches.keys.of_namespace(caller.namespace))) >= MOST_KEYS:
+            raise Problem("conflict", f"The account has {MOST_KEYS} API keys that work: revoke one.")
         minted = mint()
         spec = ApiKeySpec(
             name=name, scopes=scopes, sha256=minted.sha256, key_prefix=minted.prefix, expires_at=expires_at
@@ -131,10 +144,11 @@ class Keys:
                 return
             except (Conflict, NotFound):  # its last use was noted, or it was revoked
                 found = await self._looks.key(old.metadata.namespace or "", old.metadata.name)
-            if found is None or found.metadata.uid != old.metadata.uid or found.spec.revoked:
-                return  # it has ended already
+            if found is None or found.metadata.uid != old.metadata.uid:
+                raise Problem("conflict", "This API key is gone: create a new one.")
+            _check_usable(found)
             old = found
-        raise unavailable("This API key is being changed by others. Try again.")
+        raise _contended()
 
     async def _patch(self, key: ApiKey, identity: dict[str, str], spec: dict[str, Any]) -> None:
         patch = {"metadata": identity, "spec": spec}
@@ -165,6 +179,19 @@ def _show(key: ApiKey) -> KeyObject:
         expires_at=_time(spec.expires_at),
         created_at=format_time(_created(key)),
     )
+
+
+def _revocation() -> dict[str, Any]:
+    return {"revoked": True, "revokedAt": format_time(now())}
+
+
+def _contended() -> Problem:
+    return unavailable("This API key is being changed by others. Try again.")
+
+
+def _is_usable(key: ApiKey) -> bool:
+    expires_at = key.spec.expires_at
+    return not key.spec.revoked and (expires_at is None or expires_at > now())
 
 
 def _check_usable(key: ApiKey) -> None:

@@ -93,6 +93,8 @@ async def test_nothing_but_its_hash_is_stored_or_logged(api: Facade, caplog: pyt
         ({"name": "ci", "scopes": ["read"], "expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
         ({"name": "ci", "scopes": ["read"], "expires_at": "2099-01-01T00:00:00"}, "expires_at"),
         ({"name": "ci", "scopes": ["read"], "expires_at": "2099-13-01T00:00:00Z"}, "expires_at"),
+        ({"name": "ci", "scopes": ["read"], "expires_at": "2099-02-30T00:00:00Z"}, "expires_at"),
+        ({"name": "ci", "scopes": ["read"], "expires_at": "٢٠٩٩-01-01T00:00:00Z"}, "expires_at"),
         ({"name": "ci", "scopes": ["read"], "expires_at": "4102444800"}, "expires_at"),
         ({"name": "ci", "scopes": ["read"], "expires_at": 4102444800}, "expires_at"),
         ({"name": "ci", "scopes": ["read"], "sha256": "0" * 64}, "sha256"),
@@ -277,6 +279,36 @@ async def test_a_rotation_beside_another_write(api: Facade) -> None:
     api.world.kube.put("apikeys", {**body, "status": {"lastUsedAt": format_time(now())}})
     assert (await api.call("POST", f"/v1/api-keys/{made['id']}/rotate")).status_code == 201
     assert api.world.kube.objects["apikeys", "acct-acme", name]["spec"]["replacedBy"]
+
+
+async def test_a_rotation_beside_a_revocation_leaves_no_key_that_works(api: Facade) -> None:
+    made = await make(api)
+    (name,) = (
+        body["metadata"]["name"]
+        for body in api.world.kube.objects.values()
+        if body["metadata"]["uid"] == made["id"].removeprefix("key_")
+    )
+    api.world.kube.muted = True
+    body = api.world.kube.objects["apikeys", "acct-acme", name]
+    api.world.kube.put("apikeys", {**body, "spec": {**body["spec"], "revoked": True}})
+    check(await api.call("POST", f"/v1/api-keys/{made['id']}/rotate"), 409, "conflict")
+    keys = [body for (plural, _, _), body in api.world.kube.objects.items() if plural == "apikeys"]
+    assert [body["spec"]["name"] for body in keys if not body["spec"].get("revoked")] == ["acme"]
+
+
+async def test_keys_that_work_are_bounded(api: Facade, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("driftstack_api.keys.service.MOST_KEYS", 3)
+    made = [await make(api) for _ in range(2)]
+    body = {"name": "ci", "scopes": ["read"]}
+    assert "revoke one" in check(await api.call("POST", "/v1/api-keys", json=body), 409, "conflict")["detail"]
+    assert (await api.call("DELETE", f"/v1/api-keys/{made[0]['id']}")).status_code == 204
+    await make(api)
+
+
+async def test_the_end_of_all_days_is_an_expiry(api: Facade) -> None:
+    made = await make(api, expires_at="9999-12-31T23:59:59-01:00")
+    assert made["expires_at"] == "9999-12-31T23:59:59.999Z"
+    assert (await listed(api))[made["id"]]["expires_at"] == made["expires_at"]
 
 
 async def test_what_has_ended_rotates_no_more(api: Facade, world: World) -> None:
