@@ -93,7 +93,7 @@ class Operator:
         self.queue.close()  # until the first term
         self.recorder = Recorder(kube, self.metrics)
         self.accounts = Accounts(kube, self.store, settings)
-        self.keys = Keys(kube, lambda name: self.queue.add((KEY, name)))
+        self.keys = self._new_keys()
         self.sessions = Sessions(
             kube=kube,
             agents=agents,
@@ -144,6 +144,9 @@ class Operator:
             share=max(1, self.settings.workers // 2),
             on_retry=self.metrics.queue_retries.inc,
         )
+
+    def _new_keys(self) -> Keys:
+        return Keys(self._kube, lambda name: self.queue.add((KEY, name)))
 
     def _account_of(self, key: QueueKey) -> str:
         """Return the account whose turn a key takes; sessions that are gone share one."""
@@ -200,18 +203,20 @@ class Operator:
         self.metrics.terms.inc()
         self.queue = self._new_queue()
         self.accounts = Accounts(self._kube, self.store, self.settings)
+        self.keys = self._new_keys()
 
     async def work(self) -> None:
         """Decide by what is there now, and not before all of it is known; until cancelled or closed."""
         await self.sweep.prime(self._stop)
         if self._stop.is_set():
             return
-        self.keys.touch_all()
         logger.info("operator works", sessions=len(self.store.sessions), pods=len(self.store.pods))
         async with asyncio.TaskGroup() as group:
-            retention = group.create_task(self._retention.run(), name="retention")
+            parts = {"retention": self._retention.run(), "keys": self.keys.run()}
+            tasks = [group.create_task(part, name=name) for name, part in parts.items()]
             await self.queue.run()
-            retention.cancel()
+            for task in tasks:
+                task.cancel()
 
     async def close(self) -> None:
         """Begin nothing new."""
@@ -260,7 +265,6 @@ class Operator:
         parts = {
             "terms": self._lead(),
             "sweep": self.sweep.run(),
-            "keys": self.keys.run(),
             "lag": self.health.measure_lag(self.metrics),
         }
         tasks = [asyncio.create_task(self._part(name, part), name=name) for name, part in parts.items()]

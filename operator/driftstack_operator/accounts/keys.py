@@ -18,7 +18,7 @@ from driftstack_common.times import format_time, now
 
 
 class Keys:
-    """Reconciles keys, each by `namespace/name`.
+    """Reconciles keys, each by `namespace/name`, for one term.
 
     Args:
         kube: client to watch and write with.
@@ -28,21 +28,15 @@ class Keys:
     def __init__(self, kube: KubeClient, touch: Callable[[str], None]) -> None:
         self._kube = kube
         self._touch = touch
-        self._reflector = Reflector(kube, ApiKey, stored=self.seen)
+        self._reflector = Reflector(kube, ApiKey, stored=self._seen)
 
     async def run(self) -> None:
         """Watch until cancelled."""
         await self._reflector.run()
 
-    def seen(self, _: ApiKey | None, key: ApiKey) -> None:
-        """A key is new or has changed."""
+    def _seen(self, _: ApiKey | None, key: ApiKey) -> None:
         if _is_incomplete(key):
             self._touch("/".join(key.key))
-
-    def touch_all(self) -> None:
-        """Have every key reconciled that lacks something: nobody may have led when it came."""
-        for key in self._reflector.objects.values():
-            self.seen(None, key)
 
     async def reconcile(self, name: str) -> None:
         """Write what is missing; of another version than the one seen, nothing."""
