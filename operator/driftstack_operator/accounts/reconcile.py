@@ -174,9 +174,13 @@ class Accounts:
         return self._store.accounts.apply(body)
 
 
-def _age(account: Account) -> tuple[str, str]:
-    """Return what orders accounts by their creation; the API server's stamps are whole seconds."""
-    return str(account.metadata.creation_timestamp), account.metadata.uid
+def _age(account: Account) -> tuple[str, bool, str]:
+    """Return what orders accounts of one id by their creation.
+
+    The API server's stamps are whole seconds: in one of them the account whose uid the id was made of comes first.
+    """
+    uid = account.metadata.uid
+    return str(account.metadata.creation_timestamp), not account.id.endswith(uid), uid
 
 
 def _soonest(*delays: float | None) -> float | None:

@@ -14,7 +14,7 @@ from driftstack_common.kube.errors import KindGone
 from driftstack_common.names import ACCOUNT_FINALIZER, QUOTA_NAME, SESSION_QUOTA
 from driftstack_operator.accounts import reconcile
 from driftstack_operator.accounts.quota import SHAKEN
-from tests.unit.operator.builders import ACCOUNT, NAMESPACE, UID, Body
+from tests.unit.operator.builders import ACCOUNT, CREATED, NAMESPACE, UID, Body
 from tests.unit.operator.rig import Rig
 
 
@@ -197,9 +197,12 @@ async def test_number_of_live_sessions_is_right_after_a_restart(rig: Rig) -> Non
     assert account(rig)["status"]["live"] == 1
 
 
-async def test_copy_of_an_account_is_refused_until_the_elder_is_gone(rig: Rig) -> None:
+@pytest.mark.parametrize(
+    "meta", [{"creationTimestamp": "2026-06-01T00:00:00Z"}, {"creationTimestamp": CREATED, "uid": "0"}]
+)
+async def test_copy_of_an_account_is_refused_until_the_elder_is_gone(rig: Rig, meta: Body) -> None:
     annotations = account(rig)["metadata"]["annotations"]
-    copy = {"name": "copy", "annotations": annotations, "creationTimestamp": "2026-06-01T00:00:00Z"}
+    copy = {"name": "copy", "annotations": annotations, **meta}
     rig.kube.put(Account.KIND, {"metadata": copy, "spec": {}})
     await rig.settle()
     assert ready(rig, "copy") == ("False", "IdTaken")
