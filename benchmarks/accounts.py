@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -162,6 +163,8 @@ def main() -> None:
     accounts = int(os.environ.get("ACCOUNTS", "1000"))
     with open_installation() as installation:
         cluster = Cluster(installation)
+        if cluster.ours("accounts"):
+            sys.exit("accounts of an earlier run are still there: wait, or kubectl delete them (bench-…)")
         with cleaned(cluster):
             for others in (0, accounts):
                 if others:
