@@ -39,7 +39,7 @@ class Verdict(NamedTuple):
 
     @property
     def headers(self) -> Headers:
-        """What every answer to the call has, as ASGI has it."""
+        """What every answer to the call has."""
         return (
             (b"x-ratelimit-limit", b"%d" % self.limit),
             (b"x-ratelimit-remaining", b"%d" % self.remaining),

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from wsproto.events import TextMessage
 
 from driftstack_agent import websocket
 from driftstack_agent.endpoints import problem, refusal
@@ -135,6 +136,24 @@ async def test_a_message_in_fragments_is_one(port: int) -> None:
     async with Bare(port) as bare:
         bare.upgrade(more=fragments + frame(0x88, b"\x03\xe8"))
         assert (await bare.rest()).endswith(b"\x8a\x00" + HELLO_BACK + b"\x88\x02\x03\xe8")
+
+
+async def test_empty_fragments_are_not_kept(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    kept: list[int] = []
+    collect = WebSocket._collect
+
+    def counted(self: WebSocket, event: TextMessage) -> bytes | None:
+        message = collect(self, event)
+        kept.append(len(self._parts))
+        return message
+
+    monkeypatch.setattr(WebSocket, "_collect", counted)
+    fragments = frame(0x01, b"hello") + 100 * frame(0x00, b"") + frame(0x80, b"")
+    async with Bare(port) as bare:
+        bare.upgrade(more=fragments + frame(0x88, b"\x03\xe8"))
+        assert (await bare.rest()).endswith(HELLO_BACK + b"\x88\x02\x03\xe8")
+    assert len(kept) > 100
+    assert max(kept) == 1
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import structlog
 
 from driftstack_common.kube.errors import Unreachable
 from driftstack_common.times import format_time, now
@@ -95,6 +96,22 @@ async def test_a_key_revoked_while_the_watch_is_silent(world: World) -> None:
             await client.send_str("x")
             assert await client.receive_str() == "x"
             world.kube.fail("get", None)
+            assert (await closed(client, 2))[0] == 4401
+
+
+async def test_a_key_that_can_not_be_read_ends_nothing(world: World) -> None:
+    async with opened(world, fresh_seconds=0.2) as door:
+        session = await door.ready()
+        async with connected(door, session) as client:
+            world.kube.muted = True
+            world.kube.blind()
+            key = world.kube.objects["apikeys", "acct-acme", "acme"]
+            world.kube.put("apikeys", {**key, "spec": {**key["spec"], "scopes": "all"}})
+            with structlog.testing.capture_logs() as logs:
+                await until(lambda: any("can't be checked" in log["event"] for log in logs))
+            await client.send_str("x")
+            assert await client.receive_str() == "x"
+            world.kube.put("apikeys", {**key, "spec": {**key["spec"], "revoked": True}})
             assert (await closed(client, 2))[0] == 4401
 
 

@@ -76,6 +76,20 @@ def test_list_and_show(cluster: Cluster, driftstack: Command) -> None:
     assert "1 of 2" in driftstack("account", "show", "acme").out
 
 
+def test_members_of_one_name_differ_by_their_namespaces(cluster: Cluster, driftstack: Command) -> None:
+    members = [{"kind": "ServiceAccount", "name": "ci", "namespace": ns, "role": "user"} for ns in ("a", "b")]
+    cluster.put("accounts", account("other", members=members))
+    shown = driftstack("account", "show", "other").out
+    assert "ServiceAccount a/ci" in shown
+    assert "ServiceAccount b/ci" in shown
+
+
+def test_no_time_at_all_is_not_taken_for_none_given(cluster: Cluster, driftstack: Command) -> None:
+    driftstack("account", "create", "x", "--idle-timeout", "0s", "--max-duration", "0s")
+    overrides = cluster.object("accounts", "", "x")["spec"]["overrides"]
+    assert overrides == {"idleTimeoutSeconds": 0, "maxDurationSeconds": 0}
+
+
 def test_suspend_and_resume(cluster: Cluster, driftstack: Command) -> None:
     assert driftstack("account", "suspend", "acme").out == "account acme suspended\n"
     assert cluster.object("accounts", "", "acme")["spec"]["suspended"] is True
