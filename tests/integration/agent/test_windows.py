@@ -111,9 +111,13 @@ async def test_a_page_that_reloads_all_the_time_can_be_captured(session: Driver,
     for kind in ("screenshot", "dom_snapshot", "pdf"):
         captured = await capture(session, kind, timeout_ms=8000)
         assert captured.duration_ms < 6000, kind
-    # It reloads on, or can be loaded again.
-    await open_page(session, site, "/hello")
-    assert await text(session, "h1") == "Hello"
+    # A reload that was under way when the next document committed still wins in Chromium, as it does under a person's
+    # hands: leaving may take more than one try, and comes to an end.
+    for _ in range(10):
+        await open_page(session, site, "/hello")
+        if await text(session, "h1") == "Hello":
+            return
+    pytest.fail("the page that reloads can't be left")
 
 
 async def test_a_capture_of_a_page_that_moves_on_is_of_what_comes(session: Driver, site: Site) -> None:
