@@ -22,7 +22,7 @@ def test_facade_killed_after_a_step(account: Tenant, failpoints: Points, report:
 
     begun = time.monotonic()
     answered = navigate(account, session)
-    eventually(lambda: navigate(account, session), 10, f"{session} usable again")
+    eventually(lambda: navigate(account, session), 30, f"{session} usable again")
 
     report.add("facade killed after a step", time.monotonic() - begun)
     assert not answered
