@@ -27,6 +27,7 @@ from driftstack_agent.pages import Pages
 from driftstack_agent.pointer import Person
 from driftstack_agent.state import read_state
 from driftstack_agent.urls import check_url
+from driftstack_agent.usage import Counts, StepCounter, capture_counts
 from driftstack_agent.waiting import wait
 from driftstack_common.protocol import (
     Activity,
@@ -92,6 +93,7 @@ class Agent:
         self._clocks: Clocks | None = None
         self._alarm: Alarm | None = None
         self._step: str | None = None
+        self._counter = StepCounter()
         browser.exited.add_done_callback(self._browser_exited)
         browser.disconnected.add_done_callback(self._browser_disconnected)
 
@@ -149,7 +151,7 @@ class Agent:
     def end(self, reason: EndReason, message: str) -> None:
         """End the agent, unless it is ending already; a running step answers `ended`."""
         if not self.ended.done():
-            self.ended.set_result(Termination(reason=reason, message=message))
+            self.ended.set_result(Termination(reason=reason, message=message, usage=self._counter.days))
             if self._alarm is not None:
                 self._alarm.stop()
 
@@ -228,10 +230,12 @@ class Agent:
             raise StepError(ProblemCode.STARTING, "the browser is starting")
 
     def activity(self, session: str) -> Activity:
-        """Return what the session does now."""
+        """Return what the session does now, and has done."""
         clocks = self._held_by(session)
         idle = clocks.idle_seconds(asyncio.get_running_loop().time())
-        return Activity(session=session, step=self._step, idle_seconds=round(idle, 3))
+        return Activity(
+            session=session, step=self._step, idle_seconds=round(idle, 3), usage=self._counter.days
+        )
 
     def devtools(self, session: str) -> DevTools:
         """Return the session's DevTools clients, to serve one more.
@@ -258,7 +262,7 @@ class Agent:
             page = await _in_time(self._pages.responsive(), deadline)
             return await page.navigate(request, url, deadline)
 
-        done = await self._run(session, "navigate", work, request.timeout_ms)
+        done = await self._run(session, "navigate", "navigate", work, request.timeout_ms)
         return msgspec.structs.replace(done, notices=self._notices.take())
 
     async def capture(self, session: str, request: Capture) -> Captured:
@@ -267,7 +271,8 @@ class Agent:
         async def work(page: Page, deadline: Deadline) -> Captured:
             return await capture(page, request, deadline)
 
-        return await self._run(session, "capture", self._on_page(work), request.timeout_ms)
+        counts = capture_counts(request.kind)
+        return await self._run(session, "capture", counts, self._on_page(work), request.timeout_ms)
 
     async def interact(self, session: str, request: Interact) -> Interacted:
         """Run the interact step; StepError also invalid (selector, key)."""
@@ -278,7 +283,7 @@ class Agent:
             await self._pages.adopted()
 
         started = Deadline(request.timeout_ms)
-        await self._run(session, "interact", self._on_page(work), request.timeout_ms)
+        await self._run(session, "interact", "interact", self._on_page(work), request.timeout_ms)
         return Interacted(duration_ms=started.elapsed_ms, notices=self._notices.take())
 
     async def wait(self, session: str, request: Wait) -> Waited:
@@ -288,7 +293,7 @@ class Agent:
             return await wait(lambda: _in_time(self._pages.front(), deadline), request.condition, deadline)
 
         started = Deadline(request.timeout_ms)
-        satisfied = await self._run(session, "wait", work, request.timeout_ms)
+        satisfied = await self._run(session, "wait", "wait", work, request.timeout_ms)
         return Waited(satisfied=satisfied, duration_ms=started.elapsed_ms, notices=self._notices.take())
 
     async def extract(self, session: str, request: Extract) -> Extracted:
@@ -297,11 +302,11 @@ class Agent:
         async def work(page: Page, deadline: Deadline) -> Extracted:
             return await extract(page, request.extractions, deadline)
 
-        return await self._run(session, "extract", self._on_page(work), request.timeout_ms)
+        return await self._run(session, "extract", "state_capture", self._on_page(work), request.timeout_ms)
 
     async def state(self, session: str, request: State) -> PageState:
         """Run the state step; StepError also too-large."""
-        return await self._run(session, "state", self._on_page(read_state), request.timeout_ms)
+        return await self._run(session, "state", "state_capture", self._on_page(read_state), request.timeout_ms)
 
     def _on_page(self, work: Callable[[Page, Deadline], Awaitable[T]]) -> Callable[[Deadline], Awaitable[T]]:
         """Return work on the page in front, which is noted when it misses the deadline."""
@@ -316,7 +321,14 @@ class Agent:
 
         return run
 
-    async def _run(self, session: str, name: str, work: Callable[[Deadline], Awaitable[T]], timeout_ms: int) -> T:
+    async def _run(
+        self,
+        session: str,
+        name: str,
+        counts: Counts,
+        work: Callable[[Deadline], Awaitable[T]],
+        timeout_ms: int,
+    ) -> T:
         clocks = self._held_by(session)
         if self._step is not None:
             raise StepError(ProblemCode.STEP_RUNNING, f"a {self._step} step is running", step=self._step)
@@ -329,7 +341,9 @@ class Agent:
             await _first(task, self.ended)
             if not task.done():
                 self._refuse_if_ended()
-            return task.result()
+            result = task.result()
+            self._counter.note(counts)
+            return result
         except CdpFailure as error:
             raise StepError(ProblemCode.BROWSER_FAILED, f"the page was lost: {error}") from error
         finally:

@@ -77,5 +77,5 @@ def fitted(termination: Termination) -> bytes:
         if termination.log:
             termination = msgspec.structs.replace(termination, log=termination.log.partition("\n")[2])
         else:  # escapes may make a character six bytes
-            termination = msgspec.structs.replace(termination, message=message[-TERMINATION_LIMIT // 8 :])
+            termination = msgspec.structs.replace(termination, message=message[-TERMINATION_LIMIT // 16 :])
     return data

@@ -15,7 +15,7 @@ from driftstack_common.agent_client import (
     AgentUnreachable,
     Captured,
 )
-from driftstack_common.kinds import Browser, Session
+from driftstack_common.kinds import Browser, Session, StepCounts
 from driftstack_common.logging import get_logger
 from driftstack_common.protocol import Capture, EndReason, Navigate, Navigated, ProblemCode
 from driftstack_common.protocol_steps import (
@@ -71,6 +71,10 @@ class Agents:
     async def state(self, session: Session, step: State) -> PageState:
         """Return what the session's page is."""
         return await self._client.state(*self._where(session), step)
+
+    async def steps_done(self, session: Session, seconds: float) -> dict[str, StepCounts]:
+        """Return the steps that have succeeded, by date; raises AgentError, within this time, or Problem."""
+        return (await self._client.activity(*self._where(session), timeout=seconds)).usage
 
     async def devtools(self, session: Session, key: str) -> tuple[asyncio.Transport, bytes]:
         """Open a WebSocket of DevTools messages, see `dial`; raises AgentError or Problem."""

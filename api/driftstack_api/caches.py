@@ -10,7 +10,15 @@ from typing import Any
 from driftstack_api.lean import lean_record, lean_session
 from driftstack_api.metrics import CACHE_AGE, CACHE_LISTS, CACHE_OBJECTS
 from driftstack_api.sessions.cache import SessionCache
-from driftstack_common.kinds import Account, ApiKey, Archetype, Record, Session
+from driftstack_common.kinds import (
+    Account,
+    AccountUsage,
+    AccountUsageSpec,
+    ApiKey,
+    Archetype,
+    Record,
+    Session,
+)
 from driftstack_common.kube.reflector import DEFAULT_TIMING, ListWatch, Reflector, Signals, Timing
 
 
@@ -129,6 +137,28 @@ class Archetypes:
         return archetype.metadata.namespace or "", archetype.spec.slug
 
 
+class Sums:
+    """What ended sessions have used whose records may be gone, by the account's namespace."""
+
+    def __init__(self) -> None:
+        self._by_namespace: dict[str, AccountUsageSpec] = {}
+
+    def stored(self, old: AccountUsage | None, new: AccountUsage) -> None:
+        """Take note of new sums."""
+        self._by_namespace[new.metadata.namespace or ""] = new.spec
+
+    def removed(self, old: AccountUsage) -> None:
+        """Forget an account's sums."""
+        self._by_namespace.pop(old.metadata.namespace or "", None)
+
+    def of_namespace(self, namespace: str) -> AccountUsageSpec:
+        """Return the sums of the account that this namespace belongs to."""
+        return self._by_namespace.get(namespace, _NO_SUMS)
+
+
+_NO_SUMS = AccountUsageSpec()
+
+
 class Caches:
     """All copies and the reflectors that keep them; `run` it as a task.
 
@@ -147,6 +177,7 @@ class Caches:
         self.keys = ApiKeys(self.credentials)
         self.archetypes = Archetypes(system_namespace)
         self.sessions = SessionCache()
+        self.usage = Sums()
         self._fresh_seconds = fresh_seconds
         self._credentials = (
             _reflector(client, Account, self.accounts, timing),
@@ -157,13 +188,14 @@ class Caches:
             _reflector(client, Session, self.sessions.live, timing, lean_session),
             _reflector(client, Record, self.sessions.records, timing, lean_record),
         )
+        self._usage = _reflector(client, AccountUsage, self.usage, timing)
         self._reflectors = (*self._credentials, self._archetypes, *self._sessions)
         self._measure()
 
     async def run(self) -> None:
         """Keep all copies up to date until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for reflector in self._reflectors:
+            for reflector in (*self._reflectors, self._usage):
                 group.create_task(reflector.run(), name=f"reflector {reflector.name}")
 
     @property
@@ -186,6 +218,11 @@ class Caches:
         """Whether a new archetype would be known by now."""
         return self._is_fresh(self._archetypes)
 
+    @property
+    def usage_fresh(self) -> bool:
+        """Whether sums would be known by now. Nothing else depends on them: a cluster may lack their kind."""
+        return self._is_fresh(self._usage)
+
     def stale(self) -> Iterator[str]:
         """Yield the names of the copies that may be out of date."""
         for reflector in self._reflectors:
@@ -196,7 +233,7 @@ class Caches:
         return reflector.age <= self._fresh_seconds
 
     def _measure(self) -> None:
-        for reflector in self._reflectors:
+        for reflector in (*self._reflectors, self._usage):
             CACHE_OBJECTS.labels(reflector.name).set_function(partial(_objects, reflector))
             CACHE_AGE.labels(reflector.name).set_function(partial(getattr, reflector, "age"))
             CACHE_LISTS.labels(reflector.name).set_function(partial(getattr, reflector, "lists"))

@@ -30,6 +30,7 @@ def lean_record(record: Record) -> Record:
         archetype=intern(record.spec.archetype),
         api_key_id=intern(record.spec.api_key_id),
         reason=intern(record.spec.reason),
+        usage={intern(day): steps for day, steps in record.spec.usage.items()},
     )
     return replace(record, metadata=_lean(record.metadata), spec=spec)
 

@@ -17,6 +17,7 @@ from driftstack_api.mounted_keys import MountedKeys
 from driftstack_api.services import Dependencies, Services
 from driftstack_api.sessions import endpoints, step_endpoints
 from driftstack_api.settings import Settings
+from driftstack_api.usage import endpoints as usage
 from driftstack_common.agent_client import AgentClient, open_session
 from driftstack_common.errors import SettingsError
 from driftstack_common.failpoints import Failpoints, WritePoints
@@ -56,7 +57,13 @@ def create_app(settings: Settings, dependencies: Dependencies | None = None) -> 
         app,
         settings.problem_type_base,
         bodies=(*endpoints.BODIES, *step_endpoints.BODIES, *key_endpoints.BODIES),
-        answers=(*endpoints.ANSWERS, *step_endpoints.ANSWERS, *key_endpoints.ANSWERS, *account.ANSWERS),
+        answers=(
+            *endpoints.ANSWERS,
+            *step_endpoints.ANSWERS,
+            *key_endpoints.ANSWERS,
+            *account.ANSWERS,
+            *usage.ANSWERS,
+        ),
     )
     for router in (
         endpoints.router,
@@ -64,6 +71,7 @@ def create_app(settings: Settings, dependencies: Dependencies | None = None) -> 
         devtools.router,
         key_endpoints.router,
         account.router,
+        usage.router,
         health.router,
     ):
         app.include_router(router)

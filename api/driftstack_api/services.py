@@ -24,6 +24,7 @@ from driftstack_api.sessions.marks import Marks
 from driftstack_api.sessions.service import Sessions
 from driftstack_api.sessions.steps import Steps
 from driftstack_api.settings import Settings
+from driftstack_api.usage.service import Usage
 from driftstack_common.failpoints import Failpoints
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.kube.reflector import DEFAULT_TIMING, Timing
@@ -59,6 +60,7 @@ class Services:
         self.tunnels = Tunnels(self.caches, self.authenticator, self.sessions, self.steps, self.agents)
         self.public_url = settings.public_url
         self.keys = Keys(kube, looks, self.caches)
+        self.usage = Usage(self.caches, self.agents)
         self.last_used = LastUsed(kube)
         self._shared = SharedBuckets(settings.redis) if settings.redis is not None else None
         self.rate_limiter = RateLimiter(settings.tiers, self._shared)

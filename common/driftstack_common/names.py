@@ -44,6 +44,8 @@ ACCOUNT_NAMESPACE_PREFIX: Final = "acct-"
 QUOTA_NAME: Final = "driftstack-sessions"
 SESSION_QUOTA: Final = f"count/browsersessions.{GROUP}"
 """The ResourceQuota key that is an account's concurrency limit."""
+USAGE_NAME: Final = "usage"
+"""The one AccountUsage of an account's namespace."""
 DEFAULT_POOL: Final = "default"
 DEFAULT_ARCHETYPE: Final = "default"
 

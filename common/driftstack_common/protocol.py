@@ -26,6 +26,7 @@ import msgspec
 from msgspec import Meta
 
 from driftstack_common.kinds.archetype import Device
+from driftstack_common.kinds.usage import StepCounts
 
 HEALTH_PATH: Final = "/healthz"
 CLAIM_PATH: Final = "/claim"
@@ -117,11 +118,17 @@ class Claimed(Answer, frozen=True, kw_only=True):
 
 
 class Activity(Answer, frozen=True, kw_only=True):
-    """What a claimed agent does now; step names the running step, if any."""
+    """What a claimed agent does now, and has done.
+
+    Attributes:
+        step: name of the running step, if any.
+        usage: steps that succeeded, by date (UTC).
+    """
 
     session: str
     step: str | None
     idle_seconds: float
+    usage: dict[str, StepCounts] = {}
 
 
 class Navigate(Message, frozen=True, kw_only=True):
@@ -236,9 +243,10 @@ class EndReason(StrEnum):
 class Termination(Answer, frozen=True, kw_only=True):
     """What the agent writes to the container's termination message: JSON, at most 4 KiB.
 
-    log is the end of its log, whole lines.
+    log is the end of its log, whole lines; usage as in Activity.
     """
 
     reason: EndReason
     message: str = ""
     log: str = ""
+    usage: dict[str, StepCounts] = {}

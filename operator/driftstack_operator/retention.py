@@ -1,4 +1,4 @@
-"""History has an end: old records and used-up idempotency keys are removed."""
+"""History has an end: old records, once their usage is counted, and used-up idempotency keys are removed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ from driftstack_common.kube.client import KubeClient
 from driftstack_common.kube.errors import Conflict, KubeError, NotFound
 from driftstack_common.logging import get_logger
 from driftstack_common.times import now, parse_time
+from driftstack_operator.folding import Folding
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.settings import Settings
 
 PAGE: Final = 500
 AT_ONCE: Final = 8
 REQUESTS_LIVE: Final = timedelta(hours=24)
+BATCH: Final = 100
+"""Records whose usage one write counts."""
+MOST_OF_ACCOUNT: Final = 2_000
+"""Records of an account that go in one round: the sums name all of them."""
 
 logger = get_logger(__name__)
 
@@ -79,18 +84,41 @@ class Retention:
     async def run(self) -> None:
         """Remove again and again until cancelled."""
         while True:
+            more = False
             try:
-                await self.remove()
+                more = await self.remove()
             except KubeError as error:
                 logger.warning("retention failed", error=str(error))
-            await asyncio.sleep(self._interval)
+            if not more:
+                await asyncio.sleep(self._interval)
 
-    async def remove(self) -> None:
-        """Remove once."""
-        records = surplus(await self._list(Record.KIND), now(), self._rules)
-        self._metrics.records_removed.inc(await self._delete(Record.KIND, records))
+    async def remove(self) -> bool:
+        """Remove once; return whether there is more that can go now."""
+        accounts: dict[str, list[Kept]] = defaultdict(list)
+        for record in surplus(await self._list(Record.KIND), now(), self._rules):
+            accounts[record.namespace].append(record)
+        more = False
+        for namespace, records in accounts.items():
+            removed = await self._remove_records(namespace, records[:MOST_OF_ACCOUNT])
+            more = more or (removed > 0 and len(records) > MOST_OF_ACCOUNT)
         requests = await self._list(CreateRequest.KIND)
         await self._delete(CreateRequest.KIND, [old for old in requests if now() - old.created_at > REQUESTS_LIVE])
+        return more
+
+    async def _remove_records(self, namespace: str, records: list[Kept]) -> int:
+        """Count an account's records, and then delete them; return how many went."""
+        removed = 0
+        folding = Folding(self._kube, namespace)
+        try:
+            await folding.begin()
+            for first in range(0, len(records), BATCH):
+                batch = records[first : first + BATCH]
+                await folding.add(record.name for record in batch)
+                removed += await self._delete(Record.KIND, batch)
+        except (KubeError, msgspec.ValidationError) as error:  # other accounts' can go all the same
+            logger.warning("records kept: their usage is not counted", namespace=namespace, error=str(error))
+        self._metrics.records_removed.inc(removed)
+        return removed
 
     async def _list(self, kind: Kind) -> list[Kept]:
         found: list[Kept] = []

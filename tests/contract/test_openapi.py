@@ -215,6 +215,8 @@ ANSWERS: Final[dict[str, tuple[str, str, str, set[str]]]] = {
     "whoami": ("get", "/v1/whoami", "200", ANY),
     "me": ("get", "/v1/account/me", "200", ANY),
     "rate_limits": ("get", "/v1/account/rate-limits", "200", ANY),
+    "usage": ("get", "/v1/usage", "200", ANY),
+    "usage_series": ("get", "/v1/usage/series", "200", ANY | {"400 validation-failed"}),
     "healthz": ("get", "/healthz", "200", set()),
     "readyz": ("get", "/readyz", "200", {"503 feature-unavailable"}),
 }
@@ -325,6 +327,9 @@ BOUNDS: Final[dict[str, dict[str, Any]]] = {
     "SessionObject.status": {"enum": ["creating", "ready", "busy", "destroyed", "errored"]},
     "SessionPage.next_cursor": {"type": "string", "maxLength": 512},
     "CaptureResult.encoding": {"const": "base64"},
+    "UsageTotals.session_minute": {"type": "integer", "minimum": 0},
+    "UsageQuotas.session_minute": {"type": "integer", "minimum": 0},
+    "UsageSeries.from_date": {"type": "string", "format": "date"},
     "Whoami.account_id": {"pattern": "^acc_[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"},
 }
 

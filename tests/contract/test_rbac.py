@@ -160,7 +160,7 @@ def test_members_have_rights_on_our_kinds_and_no_other(render: Render) -> None:
     assert viewer < user < admin
     assert {(resource, verb) for _, resource, verb in viewer} == {
         (resource, verb)
-        for resource in ("browsersessions", "sessionrecords", "archetypes", "events")
+        for resource in ("browsersessions", "sessionrecords", "accountusages", "archetypes", "events")
         for verb in ("get", "list", "watch")
     }
     writes = ("create", "update", "patch", "delete")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -109,6 +110,10 @@ class SessionCache:
     def live_count(self, namespace: str) -> int:
         """Return how many sessions of an account are creating, ready or busy."""
         return sum(not self._entries[uid].ended for uid in self._live.get(namespace, ()))
+
+    def entries(self, namespace: str) -> Iterator[Entry]:
+        """Yield all sessions of an account."""
+        return (self._entries[position.uid] for position in self._order.get(namespace, ()))
 
     def page(self, namespace: str, before: Position | None, limit: int) -> tuple[list[Entry], bool]:
         """Return up to `limit` sessions, newest first, older than this place, and whether there are more."""

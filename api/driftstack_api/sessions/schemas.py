@@ -178,7 +178,7 @@ class CaptureRequest(RequestModel):
     )
 
 
-def _digits(text: Any) -> Any:
+def digits(text: Any) -> Any:
     """Refuse what pydantic would take for a number too: ` 5`, `1_0`, `5.0`, digits of other scripts."""
     if isinstance(text, str) and not re.fullmatch("-?[0-9]{1,9}", text):
         raise ValueError("Should be a whole number from 1 to 100")
@@ -190,7 +190,7 @@ class PageQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(_digits)] = Field(
+    limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(digits)] = Field(
         default=50, description="Most sessions of the page."
     )
     cursor: str | None = Field(

@@ -21,11 +21,14 @@ from driftstack_common.kinds.meta import Condition, Kind, Meta, Resource, from_b
 from driftstack_common.kinds.pool import Pool, PoolSpec, PoolStatus
 from driftstack_common.kinds.record import Record, RecordSpec
 from driftstack_common.kinds.session import Browser, Phase, Session, SessionSpec, SessionStatus
+from driftstack_common.kinds.usage import AccountUsage, AccountUsageSpec, DayUsage, StepCounts
 
 __all__ = [
     "Account",
     "AccountSpec",
     "AccountStatus",
+    "AccountUsage",
+    "AccountUsageSpec",
     "ApiKey",
     "ApiKeySpec",
     "ApiKeyStatus",
@@ -36,6 +39,7 @@ __all__ = [
     "Condition",
     "CreateRequest",
     "CreateRequestSpec",
+    "DayUsage",
     "Device",
     "Kind",
     "Member",
@@ -53,6 +57,7 @@ __all__ = [
     "Session",
     "SessionSpec",
     "SessionStatus",
+    "StepCounts",
     "Tier",
     "from_body",
     "to_body",

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from driftstack_common.kinds.meta import Kind, Model, Resource
 from driftstack_common.kinds.session import BehavioralProfile, Browser, Purpose
+from driftstack_common.kinds.usage import StepCounts
 
 
 class RecordSpec(Model, frozen=True, kw_only=True):
@@ -15,6 +16,7 @@ class RecordSpec(Model, frozen=True, kw_only=True):
         ready_at: None when it never became ready.
         duration_milliseconds: from created_at to ended_at.
         agent_log: last lines of the agent's log, at most 2 KiB; nothing of a page is in them.
+        usage: steps that succeeded, by date (`2026-05-12`, UTC).
     """
 
     session_name: str
@@ -34,6 +36,7 @@ class RecordSpec(Model, frozen=True, kw_only=True):
     duration_milliseconds: int
     browser: Browser | None = None
     agent_log: str = ""
+    usage: dict[str, StepCounts] = {}
 
 
 class Record(Resource, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from driftstack_common.kinds import StepCounts
 from driftstack_common.protocol import EndReason, Termination
 from driftstack_operator.pods.view import PodView, Terminated
 from driftstack_operator.reasons import End, Reason, end
@@ -113,6 +114,12 @@ def agent_log(pod: PodView | None) -> str:
     if len(kept) < len(whole):
         kept = kept.partition(b"\n")[2] or kept
     return kept.decode("utf-8", "ignore")
+
+
+def agent_usage(pod: PodView | None) -> dict[str, StepCounts] | None:
+    """Return the steps that the agent counted, by date; None when it left no word."""
+    own = _termination(pod.terminated) if pod is not None and pod.terminated is not None else None
+    return own.usage if own is not None else None
 
 
 def _termination(state: Terminated) -> Termination | None:

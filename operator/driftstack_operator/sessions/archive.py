@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from driftstack_common.kinds import Browser, Record, RecordSpec, Session
+from driftstack_common.kinds import Browser, Record, RecordSpec, Session, StepCounts
 from driftstack_common.kinds.meta import Meta
 from driftstack_common.names import DEFAULT_ARCHETYPE, LABEL_SESSION
 from driftstack_common.times import format_time
@@ -20,12 +20,14 @@ def build_record(
     *,
     pod: PodView | None = None,
     default_archetype: str = DEFAULT_ARCHETYPE,
+    usage: dict[str, StepCounts] | None = None,
 ) -> Record:
     """Return the record of a session that ended.
 
     Args:
         pod: what was last seen of its pod: its agent's log, and the pod itself if the session was never ready.
         default_archetype: of its account, for a session that named none and did not start.
+        usage: steps that it did, by date.
     """
     spec, status = session.spec, session.status
     created_at = session.created_at
@@ -51,6 +53,7 @@ def build_record(
             duration_milliseconds=max(0, round(elapsed * 1000)),
             browser=status.browser or _browser(pod),
             agent_log=agent_log(pod),
+            usage=usage or {},
         ),
     )
 

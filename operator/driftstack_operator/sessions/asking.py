@@ -9,6 +9,7 @@ import msgspec
 
 from driftstack_common.agent_client import AgentClient, AgentError
 from driftstack_common.logging import get_logger
+from driftstack_common.protocol import Activity
 
 logger = get_logger(__name__)
 
@@ -26,11 +27,10 @@ class Asking:
 
     Args:
         agents: client to ask with.
-        done: told the uid, the step's number, and whether the agent runs nothing; an agent that does not answer
-            is not known to run nothing.
+        done: told the uid, the step's number, and the agent's answer, None when there is none.
     """
 
-    def __init__(self, agents: AgentClient, done: Callable[[str, int, bool], None]) -> None:
+    def __init__(self, agents: AgentClient, done: Callable[[str, int, Activity | None], None]) -> None:
         self._agents = agents
         self._done = done
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -58,13 +58,12 @@ class Asking:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask(self, uid: str, question: Question) -> None:
-        idle = False
+        activity = None
         try:
             activity = await self._agents.activity(question.address, question.token, uid)
-            idle = activity.step is None
         except AgentError as error:  # only the pod's or its node's state ends a session
             logger.warning("agent does not answer", session=uid, error=str(error))
         except Exception:  # a bug here must not leave the session asked for ever
             logger.exception("question failed", session=uid)
         del self._tasks[uid]
-        self._done(uid, question.step, idle)
+        self._done(uid, question.step, activity)

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from driftstack_common.kinds import Record, Session, from_body, to_body
+from driftstack_common.kinds import Record, Session, StepCounts, from_body, to_body
 from driftstack_common.kube.client import NAMESPACE, POD, Body, KubeClient
 from driftstack_common.kube.errors import (
     AlreadyExists,
@@ -57,13 +57,21 @@ class Ending:
         self._metrics = metrics
 
     async def archive(
-        self, session: Session, ended: End, track: Track, *, pod: PodView | None, slug: str
+        self,
+        session: Session,
+        ended: End,
+        track: Track,
+        *,
+        pod: PodView | None,
+        slug: str,
+        usage: dict[str, StepCounts],
     ) -> Record | None:
         """Write the session's record; return it, or None when there is one already or can be none.
 
         An end counts where its record was made: here, also when the answer was lost, and not before a crash.
         """
-        record = build_record(session, ended, now(), pod=pod, default_archetype=slug or DEFAULT_ARCHETYPE)
+        archetype = slug or DEFAULT_ARCHETYPE
+        record = build_record(session, ended, now(), pod=pod, default_archetype=archetype, usage=usage)
         stored: Body | None = None
         ours = True
         try:

@@ -15,12 +15,14 @@ from driftstack_common.kinds import Account, Record, Session
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.kube.errors import Conflict, Invalid, KindGone, KubeError, NotFound
 from driftstack_common.logging import get_logger
+from driftstack_common.protocol import Activity
 from driftstack_common.times import now
 from driftstack_operator.events import Recorder
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.sessions import decide as d
 from driftstack_operator.sessions.asking import Asking, Question
+from driftstack_operator.sessions.counting import Counting
 from driftstack_operator.sessions.ending import Ending
 from driftstack_operator.sessions.ready import idle_patch
 from driftstack_operator.sessions.sight import Sight
@@ -84,6 +86,7 @@ class Sessions:
         self.claims = self._starting.claims
         self.asking = Asking(agents, self._agent_answered)
         self.sight = Sight(kube, store, self.tracks, self.claims, self.asking, agents, settings)
+        self._counting = Counting(agents, keys)
         self._ending = Ending(kube, store, recorder, metrics)
 
     async def close(self) -> None:
@@ -154,18 +157,20 @@ class Sessions:
             token = self._keys.token(pod.name, pod.token_key or None)
         except KeyError:
             logger.warning("agent key is no longer in the key ring", session=session.uid, key=pod.token_key)
-            self._agent_answered(session.uid, step, idle=False)
+            self._agent_answered(session.uid, step, None)
             return
         self.asking.start(session.uid, Question(address=pod.address, token=token, step=step))
 
-    def _agent_answered(self, uid: str, step: int, idle: bool) -> None:
+    def _agent_answered(self, uid: str, step: int, activity: Activity | None) -> None:
         track = self.tracks.get(uid)
         if track is None:
             return
         if track.busy_step == step:
             track.busy_since = time.monotonic()  # ask again as much later
-        if idle:
-            track.idle_step = step
+        if activity is not None:
+            track.usage = activity.usage
+            if activity.step is None:
+                track.idle_step = step
         self._answered(uid)
 
     async def _mark_idle(self, session: Session) -> None:
@@ -187,7 +192,10 @@ class Sessions:
         record: Record | None = None
         if action.end is not None:
             track.verdict = action.end
-            record = await self._ending.archive(session, action.end, track, pod=seen.pod, slug=seen.slug)
+            usage = await self._counting.steps(session, seen, track)
+            record = await self._ending.archive(
+                session, action.end, track, pod=seen.pod, slug=seen.slug, usage=usage
+            )
         await self._delete_pods(action.pods, lost=seen.node_lost)
         await self._ending.tell(session, record, track)
         current: Session | None = session

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from driftstack_common.kinds import Session
+from driftstack_common.kinds import Session, StepCounts
 from driftstack_common.protocol import Claimed
 from driftstack_common.times import now
 from driftstack_operator.pods.view import PodView
@@ -36,6 +36,7 @@ class Track(msgspec.Struct, kw_only=True):
         no_records_since: since when the cluster is known to know no records (monotonic).
         busy_step, busy_since: the step that is marked; since when, or when the agent was last asked (monotonic).
         idle_step: the step that the agent does not run.
+        usage: steps by date, when its agent last told them.
         answered_at: when its agent last said that it lives, though its node is silent (monotonic).
     """
 
@@ -60,6 +61,7 @@ class Track(msgspec.Struct, kw_only=True):
     busy_step: int = -1
     busy_since: float = 0.0
     idle_step: int = -1
+    usage: dict[str, StepCounts] = {}
     answered_at: float | None = None
 
     def waits_for_records(self, seconds: float) -> bool:

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from driftstack_common.agent_client import AgentClient, AgentError
 from driftstack_common.guard import Guard
+from driftstack_common.kinds import StepCounts
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import NODE, POD, KubeClient
 from driftstack_common.kube.errors import (
@@ -246,6 +247,7 @@ class FakeAgents(AgentClient):
         claimed: every claim, in order.
         problem: raised instead of an answer.
         step: what `activity` says is running.
+        usage: what `activity` says was done.
         living: answer on a silent node; otherwise the node took them along.
     """
 
@@ -253,6 +255,7 @@ class FakeAgents(AgentClient):
         self.claimed: list[tuple[str, str, Claim]] = []
         self.problem: AgentError | None = None
         self.step: str | None = None
+        self.usage: dict[str, StepCounts] = {}
         self.living = False
 
     def guarded(self, guard: Guard) -> AgentClient:
@@ -274,7 +277,7 @@ class FakeAgents(AgentClient):
     async def activity(self, address: str, token: str, session: str, *, timeout: float = 0) -> Activity:
         if self.problem is not None:
             raise self.problem
-        return Activity(session=session, step=self.step, idle_seconds=1.0)
+        return Activity(session=session, step=self.step, idle_seconds=1.0, usage=self.usage)
 
 
 def _key(kind: Kind, namespace: str | None, name: str) -> Key:

@@ -53,8 +53,8 @@ def shown(rig: Rig) -> tuple[str, int]:
     return session["status"]["phase"], session["status"]["step"]
 
 
-async def ask(agents: FakeAgents) -> list[tuple[str, int, bool]]:
-    told: list[tuple[str, int, bool]] = []
+async def ask(agents: FakeAgents) -> list[tuple[str, int, Activity | None]]:
+    told: list[tuple[str, int, Activity | None]] = []
     asking = Asking(agents, lambda *answer: told.append(answer))
     asking.start("s", QUESTION)
     asking.start("s", QUESTION)
@@ -64,21 +64,21 @@ async def ask(agents: FakeAgents) -> list[tuple[str, int, bool]]:
     return told
 
 
-@pytest.mark.parametrize(("step", "idle"), [(None, True), ("navigate", False)])
-async def test_the_agents_answer_is_told_once(step: str | None, *, idle: bool) -> None:
+@pytest.mark.parametrize("step", [None, "navigate"])
+async def test_the_agents_answer_is_told_once(step: str | None) -> None:
     agents = FakeAgents()
     agents.step = step
-    assert await ask(agents) == [("s", 7, idle)]
+    assert await ask(agents) == [("s", 7, Activity(session="s", step=step, idle_seconds=1.0))]
 
 
 async def test_an_agent_that_does_not_answer_is_not_called_idle() -> None:
     agents = FakeAgents()
     agents.problem = AgentTimeout("late")
-    assert await ask(agents) == [("s", 7, False)]
+    assert await ask(agents) == [("s", 7, None)]
 
 
 async def test_a_bug_is_told_as_no_answer() -> None:
-    assert await ask(Broken()) == [("s", 7, False)]
+    assert await ask(Broken()) == [("s", 7, None)]
 
 
 async def test_cancelled_questions_tell_nothing_and_leave_no_task() -> None:
@@ -145,7 +145,7 @@ async def test_step_that_runs_stays_marked_and_is_asked_about_later() -> None:
 async def test_an_answer_about_an_earlier_step_says_nothing_of_the_present_one() -> None:
     rig = await busy()
     track = rig.operator.sessions.tracks.begin(UID, 0)
-    rig.operator.sessions._agent_answered(UID, 6, idle=True)
+    rig.operator.sessions._agent_answered(UID, 6, Activity(session=UID, step=None, idle_seconds=1.0))
     await rig.settle()
     assert shown(rig) == ("busy", 7)
     assert track.idle_step == 6

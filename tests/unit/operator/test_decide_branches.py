@@ -19,7 +19,7 @@ from driftstack_operator.pods import outcome
 from driftstack_operator.sessions import decide
 from tests.unit.operator.test_decide import observed, rows
 
-APART = {"end", "_unknown", "_lost", "_said", "agent_log", "holds_slot"}
+APART = {"end", "_unknown", "_lost", "_said", "agent_log", "agent_usage", "holds_slot"}
 """Calls and functions that only make texts, or decide nothing."""
 SEEN = [observed(*row[:3]) for row in rows()]
 
