@@ -233,9 +233,7 @@ class Agent:
         """Return what the session does now, and has done."""
         clocks = self._held_by(session)
         idle = clocks.idle_seconds(asyncio.get_running_loop().time())
-        return Activity(
-            session=session, step=self._step, idle_seconds=round(idle, 3), usage=self._counter.days
-        )
+        return Activity(session=session, step=self._step, idle_seconds=round(idle, 3), usage=self._counter.days)
 
     def devtools(self, session: str) -> DevTools:
         """Return the session's DevTools clients, to serve one more.

@@ -27,7 +27,7 @@ MEMBERS: Final = [
 
 Right = tuple[str, str]
 """Verb, and `group/resource` or `group/resource:subresource`."""
-SEEN: Final = ("browsersessions", "sessionrecords", "archetypes")
+SEEN: Final = ("browsersessions", "sessionrecords", "accountusages", "archetypes")
 SEE: Final[list[Right]] = [("list", f"{OURS}/{kind}") for kind in SEEN]
 USE: Final[list[Right]] = [(verb, f"{OURS}/browsersessions") for verb in ("create", "delete", "patch")]
 KEYS: Final[list[Right]] = [(verb, f"{OURS}/apikeys") for verb in ("get", "create", "delete", "patch")]
@@ -37,7 +37,11 @@ NOTHING_OF: Final = [
 ]
 NEVER: Final[list[Right]] = [
     *((verb, what) for verb in ("get", "create", "patch", "delete") for what in NOTHING_OF),
-    *((verb, f"{OURS}/sessionrecords") for verb in ("create", "patch", "delete")),
+    *(
+        (verb, f"{OURS}/{kind}")
+        for kind in ("sessionrecords", "accountusages")
+        for verb in ("create", "patch", "delete")
+    ),
     *((verb, f"{OURS}/apikeys") for verb in ("restore", "deletecollection")),
 ]
 

@@ -181,7 +181,7 @@ class CaptureRequest(RequestModel):
 def digits(text: Any) -> Any:
     """Refuse what pydantic would take for a number too: ` 5`, `1_0`, `5.0`, digits of other scripts."""
     if isinstance(text, str) and not re.fullmatch("-?[0-9]{1,9}", text):
-        raise ValueError("Should be a whole number from 1 to 100")
+        raise ValueError("Should be a whole number")
     return text
 
 

@@ -124,5 +124,3 @@ def _totals(usage: DayUsage | None) -> dict[str, int]:
 
 def _midnight(day: date) -> str:
     return format_time(datetime.combine(day, time(), UTC))
-
-

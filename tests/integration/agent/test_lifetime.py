@@ -9,14 +9,26 @@ import signal
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from driftstack_common.agent_client import AgentProblem
-from driftstack_common.protocol import Limits, ProblemCode
+from driftstack_common.kinds import StepCounts
+from driftstack_common.protocol import Limits, ProblemCode, Termination
+from driftstack_common.protocol_steps import Elapsed, Extraction, Scroll
 from tests.integration.agent.conftest import StartPod
 from tests.integration.agent.pod import CHROMIUM, PORT, PSS_LIMIT, SESSION, Driver, eventually, new_http
 from tests.integration.agent.site import Site
-from tests.integration.agent.steps import capture, navigate, navigate_fails, page_title
+from tests.integration.agent.steps import (
+    capture,
+    extract,
+    interact,
+    navigate,
+    navigate_fails,
+    page_title,
+    state,
+    wait,
+)
 
 
 async def test_sigterm_ends_it_fast(driver: Driver) -> None:
@@ -51,6 +63,32 @@ async def test_a_step_holds_the_idle_clock_but_not_the_duration(driver: Driver, 
     assert caught.value.code is ProblemCode.ENDED
     assert driver.pod.wait() == 0
     assert driver.pod.termination()["reason"] == "duration"
+
+
+async def test_its_last_words_have_the_steps_that_were_done(driver: Driver, site: Site) -> None:
+    await driver.claim()
+    await navigate(driver, f"{site.base}/device")
+    await navigate_fails(driver, "http://203.0.113.1:1/", timeout_ms=300)
+    await capture(driver, "screenshot")
+    await capture(driver, "pdf")
+    await capture(driver, "dom_snapshot")
+    await state(driver)
+    await extract(driver, Extraction(name="n", selector="body", type="text"))
+    await wait(driver, Elapsed(ms=1))
+    await interact(driver, Scroll(delta_y=10))
+    expected = StepCounts(navigate=1, interact=1, wait=1, state_capture=3, screenshot_capture=2)
+    told = (await driver.client.activity(driver.pod.address, driver.pod.token, SESSION)).usage
+    assert summed(told) == expected
+    driver.pod.process.send_signal(signal.SIGTERM)
+    assert driver.pod.wait() == 143
+    assert msgspec.convert(driver.pod.termination(), Termination).usage == told
+
+
+def summed(days: dict[str, StepCounts]) -> StepCounts:
+    """Add up what may be two days, at midnight."""
+    return StepCounts(
+        **{kind: sum(getattr(day, kind) for day in days.values()) for kind in StepCounts.__struct_fields__}
+    )
 
 
 async def test_an_unclaimed_agent_has_no_clock(driver: Driver) -> None:
@@ -99,7 +137,7 @@ async def test_chromiums_death_ends_the_agent(driver: Driver, site: Site) -> Non
     assert driver.pod.wait() == 1
     termination = driver.pod.termination()
     log = [json.loads(line) for line in termination.pop("log").splitlines()]
-    assert termination == {"reason": "browser-crashed", "message": "Chromium was ended by SIGKILL"}
+    assert termination == {"reason": "browser-crashed", "message": "Chromium was ended by SIGKILL", "usage": {}}
     assert [line["event"] for line in log][:3] == ["listening", "ready", "claimed"]
 
 

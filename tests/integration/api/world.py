@@ -80,12 +80,15 @@ class FakeAgent:
         self.running = 0
         self.clients: list[web.WebSocketResponse] = []
         self.pongs: list[bytes] = []
+        self.usage: dict[str, dict[str, dict[str, int]]] = {}
+        self.asked: list[str] = []
 
     async def serve(self, stack: AsyncExitStack) -> None:
         """Listen on loopback until the stack closes."""
         app = web.Application()
         app.router.add_post("/sessions/{uid}/{step}", self._step)
         app.router.add_get("/sessions/{uid}/cdp", self._devtools)
+        app.router.add_get("/sessions/{uid}", self._activity)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -113,6 +116,14 @@ class FakeAgent:
         if request.match_info["step"] == "capture":
             return web.Response(body=self.picture, headers={"X-Driftstack-Duration-Ms": "12"})
         return web.json_response(ANSWERS.get(request.match_info["step"]) or _navigated(body))
+
+    async def _activity(self, request: web.Request) -> web.Response:
+        """Tell the steps of a session, by its uid."""
+        uid = request.match_info["uid"]
+        self.asked.append(uid)
+        await self.hold.wait()
+        usage = self.usage.get(uid, {})
+        return web.json_response({"session": uid, "step": None, "idle_seconds": 0.0, "usage": usage})
 
     async def _devtools(self, request: web.Request) -> web.StreamResponse:
         """Echo, and let the test do the rest through `clients`."""

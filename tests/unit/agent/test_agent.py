@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
@@ -12,8 +13,10 @@ from driftstack_agent.browser import Browser
 from driftstack_agent.errors import StepError
 from driftstack_agent.memory import OomKills
 from driftstack_agent.page import Page
+from driftstack_agent.usage import capture_counts
+from driftstack_common.kinds import StepCounts
 from driftstack_common.kinds.archetype import Device, Viewport
-from driftstack_common.protocol import Capture, Claim, EndReason, Navigate, ProblemCode
+from driftstack_common.protocol import Capture, CaptureKind, Claim, EndReason, Navigate, ProblemCode
 from driftstack_common.protocol_steps import (
     Elapsed,
     Extract,
@@ -60,6 +63,32 @@ async def test_a_step_waits_for_a_page_no_longer_than_its_own_time(agent: Agent)
 
 async def test_a_pause_needs_no_page(agent: Agent) -> None:
     assert (await agent.wait("s", Wait(condition=Elapsed(ms=1)))).satisfied
+
+
+async def test_steps_that_succeed_are_counted_and_no_others(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    today = datetime(2026, 5, 12, 23, 59, tzinfo=UTC)
+    monkeypatch.setattr("driftstack_agent.usage.now", lambda: today)
+    pause = Wait(condition=Elapsed(ms=1))
+    await agent.wait("s", pause)
+    with pytest.raises(StepError):
+        await agent.wait("s", Wait(condition=SelectorShown(selector="p"), timeout_ms=100))
+    with pytest.raises(StepError):
+        await agent.wait("another", pause)
+    today += timedelta(minutes=1)
+    await agent.wait("s", pause)
+    await agent.wait("s", pause)
+    expected = {"2026-05-12": StepCounts(wait=1), "2026-05-13": StepCounts(wait=2)}
+    assert agent.activity("s").usage == expected
+    agent.end(EndReason.IDLE, "over")
+    assert agent.ended.result().usage == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "counts"),
+    [("screenshot", "screenshot_capture"), ("pdf", "screenshot_capture"), ("dom_snapshot", "state_capture")],
+)
+def test_what_a_capture_counts_as(kind: CaptureKind, counts: str) -> None:
+    assert capture_counts(kind) == counts
 
 
 async def test_one_step_at_a_time(agent: Agent) -> None:

@@ -3,10 +3,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from driftstack_agent.app import MESSAGE_LENGTH, TERMINATION_LIMIT, fitted, write_termination
+from driftstack_common.kinds import StepCounts
 from driftstack_common.protocol import EndReason, Termination
+from driftstack_common.usage import MOST_DAYS, MOST_STEPS
 
 
 @pytest.mark.parametrize("text", ["x", "é", "\n", "\x01", "😀"])
@@ -32,6 +35,16 @@ def test_a_termination_message_has_the_end_of_the_log(sign: str) -> None:
     kept = written["log"].splitlines()
     assert kept
     assert kept == lines[-len(kept) :]
+
+
+@pytest.mark.parametrize("sign", ["x", "\x01", "😀"])
+def test_the_fullest_usage_fits_and_none_of_it_is_lost(sign: str) -> None:
+    most = StepCounts(**dict.fromkeys(StepCounts.__struct_fields__, MOST_STEPS))
+    usage = {f"2026-05-{day + 10}": most for day in range(MOST_DAYS)}
+    last = Termination(reason=EndReason.OUT_OF_MEMORY, message=sign * 9000, log=sign * 2048, usage=usage)
+    data = fitted(last)
+    assert len(data) <= TERMINATION_LIMIT
+    assert msgspec.json.decode(data, type=Termination).usage == usage
 
 
 def test_a_folder_that_is_not_there_is_logged_only(tmp_path: Path) -> None:

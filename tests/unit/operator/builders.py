@@ -108,9 +108,17 @@ def pod(**values: Any) -> PodView:
     return read_pod(pod_body(**values))
 
 
-def ended(reason: str, message: str = "", exit_code: int = 1, kubernetes: str = "Error", log: str = "") -> Body:
+def ended(
+    reason: str,
+    message: str = "",
+    exit_code: int = 1,
+    kubernetes: str = "Error",
+    log: str = "",
+    usage: Body | None = None,
+) -> Body:
     """Return the state of a container whose agent wrote this termination message."""
-    text = json.dumps({"reason": reason, "message": message, **({"log": log} if log else {})})
+    said = {"reason": reason, "message": message, "log": log, "usage": usage}
+    text = json.dumps({name: value for name, value in said.items() if name == "message" or value})
     return {"terminated": {"exitCode": exit_code, "reason": kubernetes, "message": text}}
 
 
