@@ -57,8 +57,8 @@ class Authenticator:
         """Return who calls.
 
         Raises:
-            Problem: unauthorized, invalid-key, revoked-key, expired-key; forbidden for a suspended account;
-                feature-unavailable when nothing can be checked now.
+            Problem: unauthorized, invalid-key, revoked-key, expired-key; feature-unavailable when nothing can be
+                checked now.
         """
         match = _BEARER.fullmatch(header or "")
         if match is None:
@@ -135,7 +135,7 @@ class Requires(SecurityBase):
         authenticator: Authenticator = request.app.state.services.authenticator
         caller = await authenticator.identify(authorization(request))
         await count(request, caller, self._bucket)
-        return caller if self._scope is None else permit(caller, self._scope)
+        return permit(caller, self._scope)
 
 
 def authorization(request: Request) -> str | None:
@@ -154,9 +154,15 @@ async def count(request: Request, caller: Caller, bucket: BucketName = BucketNam
         raise verdict.problem()
 
 
-def permit(caller: Caller, scope: str) -> Caller:
-    """Return a caller who has this scope; raise Problem forbidden for others."""
-    if not permits(caller.key.spec.scopes, scope):
+def permit(caller: Caller, scope: str | None) -> Caller:
+    """Return a caller who may do what needs this scope (None: any key does); raise Problem forbidden for others.
+
+    Apart from `identify`, so that a call with a valid key is counted and told its rate limit, whatever becomes of
+    it.
+    """
+    if caller.account.spec.suspended:
+        raise Problem("forbidden", "This account is suspended.")
+    if scope is not None and not permits(caller.key.spec.scopes, scope):
         raise Problem("forbidden", f"This API key lacks the scope `{scope}`.")
     return caller
 
@@ -177,8 +183,6 @@ def _admit(caller: Caller) -> Caller:
         raise _challenge("revoked-key", "This API key was revoked.")
     if key.spec.expires_at is not None and key.spec.expires_at <= now():
         raise _challenge("expired-key", "This API key has expired.")
-    if caller.account.spec.suspended:
-        raise Problem("forbidden", "This account is suspended.")
     return caller
 
 

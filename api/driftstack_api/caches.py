@@ -180,8 +180,8 @@ class Caches:
         self.usage = Sums()
         self._fresh_seconds = fresh_seconds
         self._credentials = (
-            _reflector(client, Account, self.accounts, timing),
-            _reflector(client, ApiKey, self.keys, timing),
+            _reflector(client, Account, self.accounts, timing, forgets=True),
+            _reflector(client, ApiKey, self.keys, timing, forgets=True),
         )
         self._archetypes = _reflector(client, Archetype, self.archetypes, timing)
         self._sessions = (
@@ -244,6 +244,14 @@ def _objects(reflector: Reflector[Any]) -> int:
 
 
 def _reflector(
-    client: ListWatch, kind: Any, index: Any, timing: Timing, keep: Callable[[Any], Any] = lambda read: read
+    client: ListWatch,
+    kind: Any,
+    index: Any,
+    timing: Timing,
+    keep: Callable[[Any], Any] = lambda read: read,
+    *,
+    forgets: bool = False,
 ) -> Reflector[Any]:
-    return Reflector(client, kind, keep=keep, stored=index.stored, removed=index.removed, timing=timing)
+    return Reflector(
+        client, kind, keep=keep, stored=index.stored, removed=index.removed, forgets=forgets, timing=timing
+    )

@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from driftstack_api.metrics import DIRECT_LOOKS
 from driftstack_common.kinds import Account, ApiKey, Record, Session, from_body
 from driftstack_common.kinds.meta import Resource
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.kube.errors import NotFound, Unreachable
+from driftstack_common.logging import get_logger
 
 LOOK_SECONDS: Final = 7.0
 """Longest that a look may take, its turn included: more than a slow API server's 5 s, less than callers endure."""
@@ -21,9 +24,11 @@ PAGE: Final = 50
 
 R = TypeVar("R", bound=Resource)
 
+_log = get_logger(__name__)
+
 
 class Looks:
-    """What the API server has now; None is what it doesn't have.
+    """What the API server has now; None is what it doesn't have, or what can't be read.
 
     Every method raises KubeError when it can't be asked, within LOOK_SECONDS.
     """
@@ -40,7 +45,7 @@ class Looks:
         """Return every API key of an account's namespace."""
         async with self._turn():
             listed = await self._client.list_objects(ApiKey.KIND, namespace)
-        return [from_body(ApiKey, body) for body in listed["items"]]
+        return [key for body in listed["items"] if (key := _read(ApiKey, body)) is not None]
 
     async def account(self, name: str) -> Account | None:
         """Return an account."""
@@ -75,7 +80,7 @@ class Looks:
                 body: dict[str, Any] = await self._client.get(model.KIND, namespace, name)
             except NotFound:
                 return None
-        return from_body(model, body)
+        return _read(model, body)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -85,3 +90,12 @@ class Looks:
                 yield
         except TimeoutError as error:
             raise Unreachable(f"the API server did not answer within {LOOK_SECONDS:g} s") from error
+
+
+def _read(model: type[R], body: Any) -> R | None:
+    """Return the object; None when its fields make no sense: what is not understood allows nothing."""
+    try:
+        return from_body(model, body)
+    except msgspec.ValidationError as error:
+        _log.error("object can't be read", kind=model.KIND.plural, name=body["metadata"]["name"], error=str(error))
+        return None

@@ -1,7 +1,7 @@
 """What sessions use, by UTC day: minutes and steps, and their sums. Pure.
 
-A session's minutes run from its creation to its end, if it became ready at all. They are split at midnight, and each
-session's part of a day is rounded up. So the sum over days is the sum over sessions, whatever is added up first.
+A session's minutes run from its creation to its end, if it became ready at all. They are split at midnight, and
+each session's part of a day is rounded up. So the order in which days and sessions are added up does not matter.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def counted(steps: Mapping[str, StepCounts], day: str, kind: str) -> dict[str, S
 def plausible(told: Mapping[str, StepCounts], first: date, last: date) -> dict[str, StepCounts]:
     """Return what an agent told, as far as it can be true.
 
-    Its clock may be wrong, and a browser that was taken over may say anything: days outside the session's life (first
-    to last, UTC) count as the nearest within, and no number is more than a browser can do.
+    Its clock may be wrong, and a browser that was taken over may say anything: days outside the session's life
+    (first to last, UTC) count as the nearest within, and no number is more than a browser can do.
     """
     counts: dict[str, StepCounts] = {}
     for day, steps in sorted(told.items())[-MOST_DAYS:]:

@@ -1,7 +1,7 @@
 """Before records go, what they say of usage is added to the AccountUsage of their account.
 
-One write adds some records and names them; only then are they deleted. Who comes after a crash in between finds them
-named, and adds nothing twice. A name goes once its record is known to be gone.
+One write adds some records and names them; only then are they deleted. Who comes after a crash in between finds
+them named, and adds nothing twice. A name goes once its record is known to be gone.
 """
 
 from __future__ import annotations

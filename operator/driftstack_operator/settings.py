@@ -12,7 +12,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from driftstack_common.errors import SettingsError
 from driftstack_common.kinds import Tier
 from driftstack_common.logging import Level
-from driftstack_common.names import BROWSER_NAMESPACE, DEFAULT_POOL, SYSTEM_NAMESPACE
+from driftstack_common.names import (
+    ARCHETYPE_QUOTA,
+    BROWSER_NAMESPACE,
+    DEFAULT_POOL,
+    KEY_QUOTA,
+    SYSTEM_NAMESPACE,
+)
 from driftstack_common.tiers import TierLimits, read_tiers
 
 PREFIX: Final = "DRIFTSTACK_OPERATOR_"
@@ -40,6 +46,7 @@ class Settings(BaseSettings):
         sweep_seconds: interval of the direct LISTs that repair what the watches missed.
         watch_seconds: after this time every watch is ended and taken up again, which proves that it was whole.
         silence_seconds: how long a watch may be behind a LIST before it counts as dead.
+        api_keys_per_account, archetypes_per_account: objects that an account may have; 0 is no limit.
         records_per_account, record_days, records_in_cluster: what history is kept.
         probe_port, metrics_port: 0 takes any free port.
         failpoints: for tests only; lets anybody who reaches the probe port kill or freeze the process.
@@ -68,6 +75,8 @@ class Settings(BaseSettings):
     watch_seconds: Seconds = 3
     silence_seconds: Seconds = 5
     retention_seconds: Seconds = 600
+    api_keys_per_account: Annotated[int, Field(ge=0)] = 1000
+    archetypes_per_account: Annotated[int, Field(ge=0)] = 200
     records_per_account: Annotated[int, Field(ge=0)] = 500
     record_days: Annotated[float, Field(gt=0)] = 7.0
     records_in_cluster: Annotated[int, Field(ge=0)] = 20_000
@@ -75,6 +84,12 @@ class Settings(BaseSettings):
     metrics_port: Port = 9090
     log_level: Level = "info"
     failpoints: bool = False
+
+    @property
+    def object_quotas(self) -> dict[str, int]:
+        """How many objects an account may have, by quota key."""
+        most = {KEY_QUOTA: self.api_keys_per_account, ARCHETYPE_QUOTA: self.archetypes_per_account}
+        return {key: number for key, number in most.items() if number > 0}
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,8 +14,16 @@ import pytest
 
 from tests.e2e.chaos.callers import Replica, pair
 from tests.e2e.chaos.causes import pool
-from tests.e2e.conftest import UNLIMITED, Tenant
-from tests.e2e.objects import BrowserSession, apply_session, change_account, eventually, session, wait_ready
+from tests.e2e.conftest import UNLIMITED, Installation, Tenant
+from tests.e2e.objects import (
+    VERSION,
+    BrowserSession,
+    apply_session,
+    change_account,
+    eventually,
+    session,
+    wait_ready,
+)
 
 SOON = 5.0
 """Seconds within which a change of an account holds, on a busy machine too."""
@@ -37,6 +46,34 @@ def test_cap_at_both_doors(account_of: Callable[..., Tenant], kube: pykube.HTTPC
 
     assert tenant.api.delete(f"/v1/sessions/{by_rest}").status_code == 204
     assert tenant.api.post("/v1/sessions", json={}).status_code == 201
+
+
+def test_members_can_not_fill_the_api_server(
+    installation: Installation, account: Tenant, kube: pykube.HTTPClient
+) -> None:
+    """Archetypes beyond the chart's `accounts.archetypes` are refused, and keys are counted likewise."""
+    most = 200
+    device = {"viewport": {"width": 800, "height": 600}}
+    items = [
+        {
+            "apiVersion": VERSION,
+            "kind": "Archetype",
+            "metadata": {"name": f"a{number:03}", "namespace": account.namespace},
+            "spec": {"slug": f"a{number:03}", "device": device},
+        }
+        for number in range(most + 1)
+    ]
+    whole = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    made = installation.run_kubectl("create", "-f", "-", stdin=whole)
+    assert made.stdout.count(" created") == most
+    assert "exceeded quota" in made.stderr
+    assert f"limited: count/archetypes.driftstack.dev={most}" in made.stderr
+    found = pykube.ResourceQuota.objects(kube, namespace=account.namespace).get(name="driftstack-sessions")
+    eventually(
+        lambda: (found.reload(), found.obj["status"]["used"])[1].get("count/apikeys.driftstack.dev") == "1",
+        30,
+        "keys are counted",
+    )
 
 
 def test_a_burst_gets_exactly_the_cap(account_of: Callable[..., Tenant], kube: pykube.HTTPClient) -> None:

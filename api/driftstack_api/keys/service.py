@@ -19,7 +19,13 @@ from driftstack_common.api_keys import mint
 from driftstack_common.kinds import ApiKey, ApiKeySpec, from_body, to_body
 from driftstack_common.kinds.meta import Meta
 from driftstack_common.kube.client import KubeClient
-from driftstack_common.kube.errors import Conflict, KubeError, NamespaceTerminating, NotFound
+from driftstack_common.kube.errors import (
+    Conflict,
+    KubeError,
+    NamespaceTerminating,
+    NotFound,
+    QuotaExceeded,
+)
 from driftstack_common.times import format_time, now, parse_time
 
 MOST_KEYS: Final = 100
@@ -45,8 +51,8 @@ class Keys:
         """Make a key.
 
         Raises:
-            Problem: forbidden (a scope that the calling key doesn't have), conflict or feature-unavailable (an
-                account that is going, or not there yet).
+            Problem: forbidden (a scope that the calling key doesn't have), conflict (too many keys), conflict or
+                feature-unavailable (an account that is going, or not there yet).
         """
         expires_at = None if body.expires_at is None else parse_time(body.expires_at)
         _, shown = await self._mint(caller, body.name, list(body.scopes), expires_at)
@@ -127,6 +133,8 @@ class Keys:
             body = await self._client.create(ApiKey.KIND, caller.namespace, to_body(key))
         except (NamespaceTerminating, NotFound) as error:
             raise going(caller.account) from error
+        except QuotaExceeded as error:
+            raise _too_many(error) from error
         stored = from_body(ApiKey, body)
         if self._caches.credentials_fresh:  # so that the caller's next call can use it
             await self._caches.keys.arrived(stored, ARRIVAL_SECONDS)
@@ -183,6 +191,16 @@ def _show(key: ApiKey) -> KeyObject:
 
 def _revocation() -> dict[str, Any]:
     return {"revoked": True, "revokedAt": format_time(now())}
+
+
+def _too_many(error: QuotaExceeded) -> Problem:
+    if error.unknown:
+        return unavailable("How many API keys this account has is being worked out. Try again.")
+    return Problem(
+        "conflict",
+        "The account has as many API keys as it may have, revoked and expired ones included: ask whoever runs this "
+        "service to delete some.",
+    )
 
 
 def _contended() -> Problem:

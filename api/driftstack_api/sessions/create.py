@@ -145,10 +145,10 @@ class Creator:
 
     def _worth_waiting(self, caller: Caller, error: QuotaExceeded) -> bool:
         cap = caller.account.status.limit
-        return _unknown(error) or cap is None or self._live(caller) < cap
+        return error.unknown or cap is None or self._live(caller) < cap
 
     def _refusal(self, caller: Caller, error: QuotaExceeded) -> Problem:
-        if _unknown(error):
+        if error.unknown:
             return unavailable("This account's limit is being worked out. Try again.")
         live, cap = self._live(caller), caller.account.status.limit
         return Problem(
@@ -185,10 +185,6 @@ def _body(caller: Caller, spec: SessionSpec, name: str) -> dict[str, object]:
 
 def _started(entry: Entry) -> bool:
     return entry.ended or entry.session is None or entry.session.status.phase is not Phase.CREATING
-
-
-def _unknown(error: QuotaExceeded) -> bool:
-    return "status unknown for quota" in error.message
 
 
 def _invalid(error: Invalid) -> Problem:

@@ -20,7 +20,7 @@ Reader = Annotated[Caller, Security(Requires(READ))]
 
 @router.get("", summary="Read the usage of this month", responses=problems())
 async def usage(request: Request, caller: Reader) -> UsageObject:
-    """What the account has used since the month began, UTC, live sessions included; needs the broad scope `read`."""
+    """What the account has used this month, UTC, live sessions included; needs the broad scope `read`."""
     return await services(request).usage.period(caller)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -13,7 +13,7 @@ LONGEST_SERIES: Final = 90
 Count = Annotated[int, Field(ge=0)]
 Quota = Annotated[int | None, Field(ge=0, description="Null: no limit.")]
 Day = Annotated[str, Field(json_schema_extra={"format": "date"})]
-_TOTALS: Final = {
+_TOTALS: Final[dict[str, Any]] = {
     "session_minute": 412,
     "navigate": 96,
     "interact": 240,

@@ -76,6 +76,11 @@ class Conflict(KubeError):
 class QuotaExceeded(KubeError):
     """A ResourceQuota refused a create."""
 
+    @property
+    def unknown(self) -> bool:
+        """Whether the API server has not counted yet, and so refuses everything."""
+        return "status unknown for quota" in self.message
+
 
 class NamespaceTerminating(KubeError):
     """The namespace is being deleted and takes no new objects."""

@@ -8,6 +8,7 @@ Readers ask the copy and cost the API server nothing. What makes it trustworthy:
   at all for a kind without events; an event may have been on its way for long). A stream that neither speaks nor
   ends in time is dropped, and `age` grows until another one works.
 - An object that can't be read is logged and left out; it never stops the stream, and nothing ends the reflector.
+  Where a copy says what is allowed, one that can no longer be read goes: its last form may allow too much.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ class Reflector(Generic[R]):
         stored: called with (the object before, or None; the object now) for each new or changed object.
         removed: called with the last known object of each that is gone.
         namespace: None watches all.
+        forgets: an object whose change can't be read is removed from the copy, and not kept as it was.
 
     `keep`, `stored` and `removed` run inside the stream: they must be quick, and must not wait.
     """
@@ -97,6 +99,7 @@ class Reflector(Generic[R]):
         stored: Callable[[R | None, R], None] = lambda _old, _new: None,
         removed: Callable[[R], None] = lambda _old: None,
         namespace: str | None = None,
+        forgets: bool = False,
         timing: Timing = DEFAULT_TIMING,
     ) -> None:
         self.kind = kind
@@ -109,6 +112,7 @@ class Reflector(Generic[R]):
         self._stored = stored
         self._removed = removed
         self._namespace = namespace
+        self._forgets = forgets
         self._timing = timing
         self._failures = 0
         self._proven_at: float | None = None
@@ -214,6 +218,8 @@ class Reflector(Generic[R]):
             self._stored(old, new)
         except Exception as error:  # one odd object, whatever is odd about it, must not hide all others
             self._skip(key, error)
+            if self._forgets:
+                self._remove(key)
 
     def _remove(self, key: Key) -> None:
         old = self.objects.pop(key, None)

@@ -1,5 +1,7 @@
 """The ResourceQuota that is an account's concurrency limit: its manifest, its state, and when to shake it. Pure.
 
+It also bounds what members can make with kubectl beside sessions, so that no account fills the API server.
+
 Three traps of the quota controller are healed by a change of `spec.hard`, which makes it compute anew: a quota made
 before the controller knows our kind stays "status unknown" for minutes, a create that is refused as AlreadyExists
 is charged for good, and a count computed from a stale cache stays too low until something is deleted. The change is
@@ -8,20 +10,26 @@ to a key that limits nothing anybody uses.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from driftstack_common.kube.client import Body
-from driftstack_common.names import LABEL_ACCOUNT, QUOTA_NAME, SESSION_QUOTA
+from driftstack_common.names import ARCHETYPE_QUOTA, KEY_QUOTA, LABEL_ACCOUNT, QUOTA_NAME, SESSION_QUOTA
 
 SHAKEN: Final = "count/replicationcontrollers"
 """The unrelated key whose number changes."""
+OBJECT_QUOTAS: Final = (KEY_QUOTA, ARCHETYPE_QUOTA)
 _UNSHAKEN: Final = 1_000_000
 
 
 class QuotaView(msgspec.Struct, frozen=True, kw_only=True):
-    """A quota: what its spec says, what is in force, what the API server has counted; None where not said."""
+    """A quota: what its spec says, what is in force, what the API server has counted; None where not said.
+
+    Attributes:
+        objects: what the spec says of other kinds, by key.
+    """
 
     account: str
     namespace: str
@@ -29,6 +37,7 @@ class QuotaView(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
     used: int | None = None
     shaken: int = _UNSHAKEN
+    objects: dict[str, int] = {}
 
 
 def read_quota(body: Body) -> QuotaView:
@@ -42,16 +51,20 @@ def read_quota(body: Body) -> QuotaView:
         limit=_number((status.get("hard") or {}).get(SESSION_QUOTA)),
         used=_number((status.get("used") or {}).get(SESSION_QUOTA)),
         shaken=_number(hard.get(SHAKEN)) or _UNSHAKEN,
+        objects={key: _number(hard[key]) or 0 for key in OBJECT_QUOTAS if key in hard},
     )
 
 
-def build_quota(account: str, namespace: str, cap: int, shaken: int = _UNSHAKEN) -> Body:
+def build_quota(
+    account: str, namespace: str, cap: int, objects: Mapping[str, int], shaken: int = _UNSHAKEN
+) -> Body:
     """Return the quota of an account's namespace."""
+    hard = {SESSION_QUOTA: cap, **objects, SHAKEN: shaken}
     return {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
         "metadata": {"name": QUOTA_NAME, "namespace": namespace, "labels": {LABEL_ACCOUNT: account}},
-        "spec": {"hard": {SESSION_QUOTA: str(cap), SHAKEN: str(shaken)}},
+        "spec": {"hard": {key: str(most) for key, most in hard.items()}},
     }
 
 

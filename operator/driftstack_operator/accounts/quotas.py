@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -40,10 +40,18 @@ class Quotas:
     Args:
         kube: client to write with.
         store: what was observed.
+        objects: how many of other kinds there may be in each account, by quota key.
     """
 
-    def __init__(self, kube: KubeClient, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        kube: KubeClient,
+        store: Store,
+        objects: Mapping[str, int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._kube = kube
+        self._objects = objects
         self._store = store
         self._clock = clock
         self._wrong: dict[str, Wrong] = {}
@@ -76,16 +84,17 @@ class Quotas:
         return self._store.quotas.get(account.namespace, QUOTA_NAME)
 
     async def ensure(self, account: Account, cap: int) -> None:
-        """Make sure that the quota's spec says this cap."""
+        """Make sure that the quota's spec says this cap, and how many of other kinds there may be."""
         quota = self.of(account)
         if quota is None:
             await self._apply(account, cap, None)
-        elif quota.spec_limit != cap:
+        elif quota.spec_limit != cap or quota.objects != self._objects:
             await self._apply(account, cap, quota.shaken)
 
     async def _apply(self, account: Account, cap: int, shaken: int | None) -> None:
-        name, namespace = account.metadata.name, account.namespace
-        body = build_quota(name, namespace, cap) if shaken is None else build_quota(name, namespace, cap, shaken)
+        namespace = account.namespace
+        known = {} if shaken is None else {"shaken": shaken}
+        body = build_quota(account.metadata.name, namespace, cap, self._objects, **known)
         self._store.quotas.written(await self._kube.apply(QUOTA, namespace, QUOTA_NAME, body, FIELD_MANAGER))
 
 

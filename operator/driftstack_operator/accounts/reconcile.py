@@ -44,7 +44,7 @@ class Accounts:
         self._kube = kube
         self._store = store
         self._settings = settings
-        self.quotas = Quotas(kube, store)
+        self.quotas = Quotas(kube, store, settings.object_quotas)
         self.live = LiveCounts()
         self._bindings = Bindings(kube, store)
         self.patience = Patience()

@@ -1,4 +1,4 @@
-"""What accounts have used, on a running cluster: right while sessions live, after their end, and after their record."""
+"""What accounts have used, on a running cluster: while sessions live, after their end, and after their records."""
 
 from __future__ import annotations
 

@@ -130,7 +130,40 @@ async def test_a_suspended_account_can_do_nothing(api: Facade, world: World) -> 
     accounts = api.app.state.services.caches.accounts
     await until(lambda: accounts.of_namespace("acct-acme").spec.suspended)
     for path in ("/v1/whoami", "/v1/sessions"):
-        check(await api.call("GET", path), 403, "forbidden")
+        answer = await api.call("GET", path)
+        check(answer, 403, "forbidden")
+        assert answer.headers["X-RateLimit-Bucket"] == "global", "its key is valid, so the call is counted"
+
+
+@pytest.mark.parametrize("expiry", ["2027-02-30T00:00:00Z", "soon"])
+async def test_a_key_that_can_not_be_read_any_more_opens_nothing(api: Facade, world: World, expiry: str) -> None:
+    world.add_key("acme", "bounded", ["read"])
+    await known(api, "bounded")
+    world.add_key("acme", "bounded", ["read"], expiresAt=expiry)
+    caches = api.app.state.services.caches
+    await until(lambda: caches.keys.find(world.keys["bounded"].sha256) is None)
+    check(await api.call("GET", "/v1/whoami", key="bounded"), 401, "invalid-key")
+    assert len((await api.call("GET", "/v1/api-keys")).json()["data"]) == 1
+    world.add_key("acme", "bounded", ["read"])
+    await known(api, "bounded")
+
+
+async def test_keys_of_an_account_that_can_not_be_read_any_more_open_nothing(api: Facade, world: World) -> None:
+    world.kube.put("accounts", {**world.kube.objects["accounts", "", "acme"], "spec": {"tier": "none such"}})
+    accounts = api.app.state.services.caches.accounts
+    await until(lambda: accounts.of_namespace("acct-acme") is None)
+    check(await api.call("GET", "/v1/whoami"), 401, "invalid-key")
+
+
+async def test_what_can_not_be_read_opens_nothing_where_the_api_server_itself_is_asked(
+    api: Facade, world: World
+) -> None:
+    world.add_key("acme", "bounded", ["read"])
+    await known(api, "bounded")
+    world.kube.blind()
+    await until(lambda: not api.app.state.services.caches.credentials_fresh)
+    world.add_key("acme", "bounded", ["read"], expiresAt="soon")
+    check(await api.call("GET", "/v1/whoami", key="bounded"), 401, "invalid-key")
 
 
 async def test_an_account_that_is_not_ready_takes_no_sessions_but_reads(api: Facade, world: World) -> None:

@@ -11,7 +11,7 @@ import structlog
 
 from driftstack_api.keys.schemas import Scope
 from driftstack_common.api_keys import digest
-from driftstack_common.kube.errors import Unreachable
+from driftstack_common.kube.errors import QuotaExceeded, Unreachable
 from driftstack_common.times import format_time, now, parse_time
 from tests.integration.api.test_auth import known
 from tests.integration.api.test_problems import check
@@ -303,6 +303,21 @@ async def test_keys_that_work_are_bounded(api: Facade, monkeypatch: pytest.Monke
     assert "revoke one" in check(await api.call("POST", "/v1/api-keys", json=body), 409, "conflict")["detail"]
     assert (await api.call("DELETE", f"/v1/api-keys/{made[0]['id']}")).status_code == 204
     await make(api)
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "slug", "told"),
+    [
+        ("exceeded quota: driftstack-sessions, requested: count/apikeys", 409, "conflict", "revoked and expired"),
+        ("status unknown for quota: driftstack-sessions", 503, "feature-unavailable", "Try again"),
+    ],
+)
+async def test_objects_of_an_account_are_bounded_too(
+    api: Facade, world: World, text: str, status: int, slug: str, told: str
+) -> None:
+    world.kube.fail("create apikeys", QuotaExceeded(text, status=403))
+    answer = await api.call("POST", "/v1/api-keys", json={"name": "ci", "scopes": ["read"]})
+    assert told in check(answer, status, slug)["detail"]
 
 
 async def test_the_end_of_all_days_is_an_expiry(api: Facade) -> None:

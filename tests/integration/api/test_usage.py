@@ -71,7 +71,7 @@ async def until_used(api: Facade, **counts: int) -> None:
 
 async def eventually(look: Callable[[], Awaitable[Any]], good: Callable[[Any], bool]) -> None:
     async with asyncio.timeout(10):
-        while not good(await look()):
+        while not good(await look()):  # noqa: ASYNC110 - what is looked at tells nobody
             await asyncio.sleep(0.01)
 
 

@@ -36,9 +36,11 @@ def body(name: str, **status: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def running(kube: FakeKube) -> AsyncIterator[tuple[Reflector[Session], Seen]]:
+async def running(kube: FakeKube, *, forgets: bool = False) -> AsyncIterator[tuple[Reflector[Session], Seen]]:
     seen = Seen()
-    reflector = Reflector(kube, Session, stored=seen.on_stored, removed=seen.on_removed, timing=FAST)
+    reflector = Reflector(
+        kube, Session, stored=seen.on_stored, removed=seen.on_removed, forgets=forgets, timing=FAST
+    )
     task = asyncio.create_task(reflector.run())
     try:
         yield reflector, seen
@@ -121,6 +123,18 @@ async def test_an_object_that_cannot_be_read_stops_nothing() -> None:
         await until(lambda: "+later" in seen.stored)
         assert reflector.objects["acct-a", "good"].status.phase == "creating", "the last readable version stays"
         assert reflector.undecodable == 3
+
+
+async def test_what_can_no_longer_be_read_is_forgotten_where_that_is_asked_for() -> None:
+    kube = FakeKube()
+    kube.put(PLURAL, body("good"))
+    async with running(kube, forgets=True) as (reflector, seen):
+        await until(lambda: seen.stored == ["+good"])
+        kube.put(PLURAL, body("good", phase="nonsense"))
+        await until(lambda: seen.removed)
+        assert reflector.objects == {}
+        kube.put(PLURAL, body("good", phase="ready"))
+        await until(lambda: seen.stored == ["+good", "+good"])
 
 
 async def test_streams_that_end_as_asked_keep_the_copy_fresh_and_cost_no_list() -> None:

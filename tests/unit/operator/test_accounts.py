@@ -11,9 +11,10 @@ from driftstack_common.kinds import Account, Session
 from driftstack_common.kube.client import NAMESPACE as NAMESPACES
 from driftstack_common.kube.client import QUOTA
 from driftstack_common.kube.errors import KindGone
-from driftstack_common.names import ACCOUNT_FINALIZER, QUOTA_NAME, SESSION_QUOTA
+from driftstack_common.names import ACCOUNT_FINALIZER, ARCHETYPE_QUOTA, KEY_QUOTA, QUOTA_NAME, SESSION_QUOTA
 from driftstack_operator.accounts import reconcile
 from driftstack_operator.accounts.quota import SHAKEN
+from driftstack_operator.settings import load_settings
 from tests.unit.operator.builders import ACCOUNT, CREATED, NAMESPACE, UID, Body
 from tests.unit.operator.rig import Rig
 
@@ -223,6 +224,28 @@ async def test_restored_account_keeps_its_id(rig: Rig) -> None:
     await rig.settle()
     assert account(rig, "new")["metadata"]["annotations"] == {"driftstack.dev/id": own}
     assert ready(rig, "new") == ("True", "QuotaInForce")
+
+
+async def test_quota_bounds_what_members_can_make(rig: Rig) -> None:
+    hard = quota(rig)["spec"]["hard"]
+    assert (hard[KEY_QUOTA], hard[ARCHETYPE_QUOTA]) == ("1000", "200")
+
+
+async def test_quota_of_an_older_version_gets_its_bounds_and_others_entries_cost_no_writes(rig: Rig) -> None:
+    del quota(rig)["spec"]["hard"][KEY_QUOTA]
+    quota(rig)["spec"]["hard"]["pods"] = "0"
+    rig.kube.change(QUOTA, NAMESPACE, QUOTA_NAME)
+    await rig.settle()
+    assert quota(rig)["spec"]["hard"][KEY_QUOTA] == "1000"
+    before = len(rig.writes(QUOTA))
+    rig.operator.touch_limits(ACCOUNT)
+    await rig.settle()
+    assert len(rig.writes(QUOTA)) == before
+
+
+def test_a_bound_of_nothing_is_none() -> None:
+    settings = load_settings(api_keys_per_account=0, archetypes_per_account=7)
+    assert settings.object_quotas == {ARCHETYPE_QUOTA: 7}
 
 
 @pytest.mark.parametrize("used", ["5", "0"])

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from driftstack_common.names import SESSION_QUOTA
+from driftstack_common.names import KEY_QUOTA, SESSION_QUOTA
 from driftstack_operator.accounts.quota import SHAKEN, build_quota, in_force, miscounted, next_shake, read_quota
+
+OBJECTS = {KEY_QUOTA: 9}
 
 
 def view(cap: int = 8, *, hard: Any = None, used: Any = None) -> Any:
-    body = build_quota("acme", "acct-acme", cap)
+    body = build_quota("acme", "acct-acme", cap, OBJECTS)
     body["status"] = {
         "hard": {} if hard is None else {SESSION_QUOTA: hard},
         "used": {} if used is None else {SESSION_QUOTA: used},
@@ -20,7 +22,7 @@ def view(cap: int = 8, *, hard: Any = None, used: Any = None) -> Any:
 
 
 def test_whole_quota() -> None:
-    assert build_quota("acme", "acct-acme", 8) == {
+    assert build_quota("acme", "acct-acme", 8, OBJECTS) == {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
         "metadata": {
@@ -28,7 +30,7 @@ def test_whole_quota() -> None:
             "namespace": "acct-acme",
             "labels": {"driftstack.dev/account": "acme"},
         },
-        "spec": {"hard": {SESSION_QUOTA: "8", SHAKEN: "1000000"}},
+        "spec": {"hard": {SESSION_QUOTA: "8", KEY_QUOTA: "9", SHAKEN: "1000000"}},
     }
 
 
@@ -53,7 +55,7 @@ def test_miscounted(used: str | None, live: int, wrong: bool) -> None:
 
 def test_shaking_changes_the_unrelated_key_each_time() -> None:
     first = view()
-    second = read_quota(build_quota("acme", "acct-acme", 8, next_shake(first)))
+    second = read_quota(build_quota("acme", "acct-acme", 8, OBJECTS, next_shake(first)))
     assert second.shaken != first.shaken
     assert next_shake(second) == first.shaken
-    assert second.spec_limit == first.spec_limit
+    assert (second.spec_limit, second.objects) == (first.spec_limit, OBJECTS)
