@@ -18,6 +18,7 @@ from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import BINDING, NODE, POD, QUOTA, KubeClient
 from driftstack_common.names import APP_BROWSER, GROUP, LABEL_ACCOUNT, LABEL_APP
 from driftstack_operator.intake import Intake
+from driftstack_operator.stateless import NoDifferences, NoProgress
 
 Take = Callable[..., None]
 Handlers = list[tuple[Kind, Take]]
@@ -102,6 +103,9 @@ def configure_for(watch_seconds: int) -> Any:
         settings.process.ultimate_exiting_timeout = None  # the kubelet's grace period is the last resort
         # kopf removes its own finalizer wherever no handler needs one: it must never take ours for it.
         settings.persistence.finalizer = f"{GROUP}/kopf"
+        # Its copies of each object, one per event, would be most of what this process does.
+        settings.persistence.diffbase_storage = NoDifferences()
+        settings.persistence.progress_storage = NoProgress()
 
     return configure
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from typing import Any
 
 import aiohttp
 import kopf
+from kopf._cogs.structs.references import Resource
+from kopf._core.actions.lifecycles import all_at_once
+from kopf._core.engines.indexing import OperatorIndexers
+from kopf._core.reactor.inventory import ResourceMemories
+from kopf._core.reactor.processing import process_resource_event
 from kubernetes.aio.client import Configuration
 
 from driftstack_common.kube.client import KubeClient
@@ -16,7 +22,7 @@ from driftstack_operator.intake import Intake
 from driftstack_operator.sessions.tracks import Tracks
 from driftstack_operator.store import Store
 from driftstack_operator.watching import WATCHED
-from tests.unit.operator.builders import ACCOUNT, UID, session_body
+from tests.unit.operator.builders import ACCOUNT, UID, pod_body, session_body
 
 
 async def observe(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -68,6 +74,37 @@ async def test_kopf_never_takes_our_finalizers_for_its_own() -> None:
     assert settings.peering.standalone is True
     assert settings.posting.enabled is False
     assert settings.scanning.disabled is True
+
+
+class Uncopied(dict[str, Any]):
+    """A body that must not be copied."""
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise AssertionError("kopf copies a body")
+
+
+async def test_kopf_copies_no_body() -> None:
+    handled = []
+    registry = kopf.OperatorRegistry()
+
+    async def handle(event: Any, **_: Any) -> None:
+        handled.append(event["object"]["metadata"]["uid"])
+
+    kopf.on.event("", "v1", "pods", registry=registry, id="pods")(handle)
+    settings = kopf.OperatorSettings()
+    await configure_for(3)(settings)
+    await process_resource_event(
+        lifecycle=all_at_once,
+        indexers=OperatorIndexers(),
+        registry=registry,
+        settings=settings,
+        memories=ResourceMemories(),
+        memobase=kopf.Memo(),
+        resource=Resource("", "v1", "pods", kind="Pod", verbs=frozenset({"list", "watch", "patch"})),
+        raw_event={"type": "MODIFIED", "object": {**pod_body(), "spec": Uncopied()}},  # type: ignore[typeddict-item]
+        event_queue=asyncio.Queue(),
+    )
+    assert handled == [f"pod-of-{UID}"]
 
 
 async def test_kopf_tries_for_ever_and_often() -> None:
