@@ -14,6 +14,7 @@ from driftstack_common.kinds import Account, ApiKey, Record, Session, from_body
 from driftstack_common.kinds.meta import Resource
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.kube.errors import NotFound, Unreachable
+from driftstack_common.kube.pages import pages
 from driftstack_common.logging import get_logger
 
 LOOK_SECONDS: Final = 7.0
@@ -58,17 +59,12 @@ class Looks:
 
     async def session_by_uid(self, namespace: str, uid: str) -> Session | None:
         """Return a session's object whose name nobody knows."""
-        query: dict[str, str | int] = {"limit": PAGE}
         async with self._turn():
-            while True:
-                listed = await self._client.list_objects(Session.KIND, namespace, **query)
-                for body in listed["items"]:
+            async for page in pages(self._client.list_objects, Session.KIND, namespace, limit=PAGE):
+                for body in page["items"]:
                     if body["metadata"]["uid"] == uid:
                         return from_body(Session, body)
-                following = listed["metadata"].get("continue")
-                if not following:
-                    return None
-                query["continue"] = following
+        return None
 
     async def record(self, namespace: str, uid: str) -> Record | None:
         """Return the record of a session."""

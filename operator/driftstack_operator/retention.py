@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -14,13 +14,13 @@ from driftstack_common.kinds import CreateRequest, Record
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.kube.errors import Conflict, KubeError, NotFound
+from driftstack_common.kube.pages import pages
 from driftstack_common.logging import get_logger
 from driftstack_common.times import now, parse_time
 from driftstack_operator.folding import Folding
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.settings import Settings
 
-PAGE: Final = 500
 AT_ONCE: Final = 8
 REQUESTS_LIVE: Final = timedelta(hours=24)
 BATCH: Final = 100
@@ -122,18 +122,13 @@ class Retention:
 
     async def _list(self, kind: Kind) -> list[Kept]:
         found: list[Kept] = []
-        query: dict[str, Any] = {"limit": PAGE}
-        while True:
-            listing = await self._kube.list_metadata(kind, **query)
-            for item in listing.get("items") or []:
+        async for page in pages(self._kube.list_metadata, kind):
+            for item in page.get("items") or []:
                 meta = item["metadata"]
                 found.append(
                     Kept(meta["namespace"], meta["name"], parse_time(meta["creationTimestamp"]), meta["uid"])
                 )
-            onward = listing["metadata"].get("continue")
-            if not onward:
-                return found
-            query["continue"] = onward
+        return found
 
     async def _delete(self, kind: Kind, objects: list[Kept]) -> int:
         """Delete what can be deleted; return how many were."""

@@ -1,4 +1,4 @@
-"""What keeps kopf from remembering objects: it would copy each whole body with every event, to compare it with the last.
+"""What keeps kopf from remembering objects: it would copy the whole body with every event, to compare it.
 
 Nobody here asks kopf for a difference or for the progress of a handler: all handlers are `on.event`.
 """

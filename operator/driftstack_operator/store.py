@@ -8,7 +8,7 @@ for a while, so that a late answer does not bring one back.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -90,18 +90,18 @@ class Shelf(Generic[T]):
         self._leave_group(entry)
         return entry.value
 
-    def replace(self, listing: Body) -> tuple[list[T], list[T]]:
-        """Take a complete LIST in; return what it changed and what it showed to be gone."""
-        items = listing.get("items") or []
-        listed = {item["metadata"]["uid"] for item in items}
-        listed_at = int(listing["metadata"]["resourceVersion"])
+    def take(self, items: Iterable[Body]) -> list[T]:
+        """Take a page of a LIST in; return what it changed."""
+        return [value for item in items if self._is_news(item) and (value := self.apply(item)) is not None]
+
+    def settle(self, listed: Collection[str], listed_at: int) -> list[T]:
+        """A LIST of this version is complete, these uids are all that it had; return what it showed to be gone."""
         lost = [e.uid for e in self._entries.values() if e.uid not in listed and e.version <= listed_at]
         gone = [value for uid in lost if (value := self.remove(uid)) is not None]
-        changed = [value for item in items if self._is_news(item) and (value := self.apply(item)) is not None]
         self._forget_removed()
         # What came after the removal of its object, whose DELETED a new list may have swallowed.
         self.delivered = {uid: version for uid, version in self.delivered.items() if uid in self._entries}
-        return changed, gone
+        return gone
 
     def get(self, namespace: str, name: str) -> T | None:
         """Return the object of this name."""

@@ -15,8 +15,9 @@ import msgspec
 
 from driftstack_common.kinds import Account, Archetype, Pool, Record, Session
 from driftstack_common.kinds.meta import Kind
-from driftstack_common.kube.client import BINDING, NAMESPACE, NODE, POD, QUOTA, Body, KubeClient
+from driftstack_common.kube.client import BINDING, NAMESPACE, NODE, POD, QUOTA, KubeClient
 from driftstack_common.kube.errors import KindGone, KubeError
+from driftstack_common.kube.pages import pages
 from driftstack_common.logging import get_logger
 from driftstack_common.names import LABEL_ACCOUNT
 from driftstack_operator.accounts.namespace import NamespaceState, state_of
@@ -34,6 +35,10 @@ REPAIR_RETRY: Final = 0.5
 AT_ONCE: Final = 16
 """LISTs of records at once; a new leader waits for them."""
 
+AT_A_TIME: Final = 20
+"""Sessions that a sweep has looked at before it pauses for PAUSE seconds: 1,000 a second."""
+PAUSE: Final = 0.02
+
 logger = get_logger(__name__)
 
 
@@ -46,6 +51,15 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     selector: str = ""
     changed: Callable[[Any], None] = lambda _: None
     gone: Callable[[Any], None] = lambda _: None
+
+
+class Shown(msgspec.Struct, frozen=True, gc=False):
+    """An object of a LIST: what is kept of it until the watch is judged."""
+
+    uid: str
+    namespace: str
+    name: str
+    version: int
 
 
 class Sweep:
@@ -171,12 +185,12 @@ class Sweep:
     async def sweep(self) -> None:
         """Repair the store once, and judge the watches."""
         listings = await self.list_all()
-        await self.touch_all()
+        await self.touch_all(PAUSE)
         await asyncio.sleep(self._settings.silence_seconds)
         for scope, listing in listings:
             await self._judge(scope, listing)
 
-    async def list_all(self) -> list[tuple[Scope, Body]]:
+    async def list_all(self) -> list[tuple[Scope, list[Shown]]]:
         """List everything and repair the store by it; a kind whose CRD is gone holds up no other."""
         listings = []
         for scope in self._scopes:
@@ -186,13 +200,18 @@ class Sweep:
                 logger.warning("not served", kind=scope.kind.plural, error=error.message)
         return listings
 
-    async def touch_all(self) -> None:
-        """Have every session looked at, and every account whose state is not what it should be."""
-        for pod in self._store.pods.values():
-            if pod.session:
-                self._touch.touch_session(pod.session)
-        for session in self._store.sessions.values():
-            self._touch.touch_session(session.uid)
+    async def touch_all(self, pause: float = 0.0) -> None:
+        """Have every session looked at, and every account whose state is not what it should be.
+
+        Args:
+            pause: seconds after each few sessions, so that one that starts meanwhile has few before it.
+        """
+        uids = [pod.session for pod in self._store.pods.values() if pod.session]
+        uids += [session.uid for session in self._store.sessions.values()]
+        for number, uid in enumerate(dict.fromkeys(uids), start=1):
+            self._touch.touch_session(uid)
+            if pause and number % AT_A_TIME == 0:
+                await asyncio.sleep(pause)
         listing = await self._kube.list_objects(NAMESPACE, labelSelector=LABEL_ACCOUNT)
         namespaces = {item["metadata"]["name"]: item for item in listing.get("items") or []}
         for account in self._store.accounts.values():
@@ -203,18 +222,26 @@ class Sweep:
             else:
                 self._touch.touch_account(name)
 
-    async def _list(self, scope: Scope) -> Body:
-        query = {"labelSelector": scope.selector} if scope.selector else {}
-        listing = await self._kube.list_objects(scope.kind, scope.namespace, **query)
-        changed, gone = scope.shelf.replace(listing)
-        for value in changed:
-            scope.changed(value)
+    async def _list(self, scope: Scope) -> list[Shown]:
+        """List page by page: a whole one of thousands would hold the event loop, and lie in memory, for long."""
+        query: dict[str, str | int] = {"labelSelector": scope.selector} if scope.selector else {}
+        shown: list[Shown] = []
+        changes, version = 0, 0
+        async for page in pages(self._kube.list_objects, scope.kind, scope.namespace, **query):
+            version = int(page["metadata"]["resourceVersion"])
+            items = page.get("items") or []
+            shown += [Shown(item["metadata"]["uid"], *key_of(item), version_of(item)) for item in items]
+            changed = scope.shelf.take(items)
+            changes += len(changed)
+            for value in changed:
+                scope.changed(value)
+        gone = scope.shelf.settle({each.uid for each in shown}, version)
         for value in gone:
             scope.gone(value)
-        if self._health.primed and (changed or gone):
-            self._metrics.repairs.labels(scope.kind.plural).inc(len(changed) + len(gone))
-            logger.info("repaired", kind=scope.kind.plural, changed=len(changed), gone=len(gone))
-        return listing
+        if self._health.primed and (changes or gone):
+            self._metrics.repairs.labels(scope.kind.plural).inc(changes + len(gone))
+            logger.info("repaired", kind=scope.kind.plural, changed=changes, gone=len(gone))
+        return shown
 
     async def _find_records(self) -> None:
         """Find the sessions whose end was begun by an operator before this one."""
@@ -234,26 +261,25 @@ class Sweep:
 
         await asyncio.gather(*(find(namespace) for namespace in namespaces))
 
-    async def _judge(self, scope: Scope, listing: Body) -> None:
+    async def _judge(self, scope: Scope, listing: list[Shown]) -> None:
         """A version that the LIST showed and the watch has not brought since means that the watch is dead."""
-        behind = [item for item in listing.get("items") or [] if self._is_behind(scope, item)]
+        behind = [each for each in listing if self._is_behind(scope, each)]
         dead = False
-        for item in behind[:3]:  # objects that went meanwhile prove nothing; a dead watch misses many
-            dead = dead or await self._exists(scope.kind, item)
+        for each in behind[:3]:  # objects that went meanwhile prove nothing; a dead watch misses many
+            dead = dead or await self._exists(scope.kind, each)
         if dead:
-            logger.error("the watch is silent", kind=scope.kind.plural, object=behind[0]["metadata"]["name"])
+            logger.error("the watch is silent", kind=scope.kind.plural, object=behind[0].name)
         self._health.judged(scope.kind.plural, dead=dead)
 
-    def _is_behind(self, scope: Scope, item: Body) -> bool:
-        uid = item["metadata"]["uid"]
-        known = scope.shelf.by_uid(uid) is not None
-        return known and scope.shelf.delivered.get(uid, 0) < version_of(item)
+    def _is_behind(self, scope: Scope, shown: Shown) -> bool:
+        known = scope.shelf.by_uid(shown.uid) is not None
+        return known and scope.shelf.delivered.get(shown.uid, 0) < shown.version
 
-    async def _exists(self, kind: Kind, item: Body) -> bool:
-        namespace, name = key_of(item)
+    async def _exists(self, kind: Kind, shown: Shown) -> bool:
         # A list of one: reading nodes and quotas singly is no right the operator needs otherwise.
-        listing = await self._kube.list_objects(kind, namespace or None, fieldSelector=f"metadata.name={name}")
-        return any(found["metadata"]["uid"] == item["metadata"]["uid"] for found in listing.get("items") or [])
+        where, only = shown.namespace or None, f"metadata.name={shown.name}"
+        listing = await self._kube.list_objects(kind, where, fieldSelector=only)
+        return any(found["metadata"]["uid"] == shown.uid for found in listing.get("items") or [])
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:

@@ -23,6 +23,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from driftstack_common.kinds.meta import Kind, Resource, from_body
 from driftstack_common.kube.errors import Expired, KubeError, Unreachable, from_status
+from driftstack_common.kube.pages import PAGE, pages
 from driftstack_common.logging import get_logger
 
 Body = dict[str, Any]
@@ -58,7 +59,7 @@ class Timing:
             back.
     """
 
-    page: int = 500
+    page: int = PAGE
     watch_seconds: int = 2
     silence_seconds: float = 4.0
     backoff_first: float = 0.1
@@ -147,22 +148,20 @@ class Reflector(Generic[R]):
         """Read everything, tell what changed or vanished; return where to watch from."""
         started = time.monotonic()
         seen: set[Key] = set()
-        query: dict[str, str | int] = {"limit": self._timing.page}
-        while True:
-            page = await self._client.list_objects(self.kind.KIND, self._namespace, **query)
+        version = ""
+        async for page in pages(
+            self._client.list_objects, self.kind.KIND, self._namespace, limit=self._timing.page
+        ):
+            version = str(page["metadata"]["resourceVersion"])
             for body in page.get("items") or []:
                 seen.add(_key(body))
                 self._store(body)
-            token = page["metadata"].get("continue")
-            if not token:
-                break
-            query["continue"] = token
         for key in [key for key in self.objects if key not in seen]:
             self._remove(key)
         self.lists += 1
         self.synced = True
         self._proven_at = started
-        return str(page["metadata"]["resourceVersion"])
+        return version
 
     async def _follow(self, version: str) -> None:
         """Watch, stream after stream, each from where the last one ended; leave only by an exception."""

@@ -41,6 +41,7 @@ class FakeKube(KubeClient):
         calls: every write as (verb, plural, name).
         watchers: told of every change, as a watch would.
         faults: calls that will fail yet.
+        listed: the plural of each LIST, or page of one.
     """
 
     def __init__(self) -> None:
@@ -49,6 +50,7 @@ class FakeKube(KubeClient):
         self.watchers: list[Event] = []
         self.terminating: set[str] = set()
         self.faults: list[tuple[str, str, BaseException, bool]] = []
+        self.listed: list[str] = []
         self._numbers = itertools.count(100)
         self._guard: Guard | None = None
 
@@ -113,8 +115,11 @@ class FakeKube(KubeClient):
         items = [body for body in self.all(kind) if namespace in (None, body["metadata"].get("namespace"))]
         name = str(query.get("fieldSelector", "")).removeprefix("metadata.name=")
         items = [body for body in items if name in ("", body["metadata"]["name"])]
-        version = str(next(self._numbers))
-        return {"metadata": {"resourceVersion": version}, "items": copy.deepcopy(items)}
+        begin, version = str(query.get("continue", f"0/{next(self._numbers)}")).split("/")
+        end = int(begin) + int(query.get("limit") or len(items))
+        meta = {"resourceVersion": version, **({"continue": f"{end}/{version}"} if end < len(items) else {})}
+        self.listed.append(kind.plural)
+        return {"metadata": meta, "items": copy.deepcopy(items[int(begin) : end])}
 
     async def watch(
         self,

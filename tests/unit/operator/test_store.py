@@ -19,6 +19,13 @@ def listing(version: int, *items: Body) -> Body:
     return {"metadata": {"resourceVersion": str(version)}, "items": list(items)}
 
 
+def replace(things: Shelf[Body], listing: Body) -> tuple[list[Body], list[Body]]:
+    changed = things.take(listing["items"])
+    return changed, things.settle(
+        {item["metadata"]["uid"] for item in listing["items"]}, int(listing["metadata"]["resourceVersion"])
+    )
+
+
 def shelf() -> Shelf[Body]:
     return Shelf(lambda body: body, lambda body: body.get("group", ""))
 
@@ -50,7 +57,7 @@ def test_list_finds_what_went_and_what_changed() -> None:
     things = shelf()
     things.apply(thing(1, uid="stays", name="a"))
     things.apply(thing(2, uid="goes", name="b"))
-    changed, gone = things.replace(listing(9, thing(1, uid="stays", name="a"), thing(8, uid="comes", name="c")))
+    changed, gone = replace(things, listing(9, thing(1, uid="stays", name="a"), thing(8, uid="comes", name="c")))
     assert [body["metadata"]["uid"] for body in changed] == ["comes"]
     assert [body["metadata"]["uid"] for body in gone] == ["goes"]
 
@@ -58,7 +65,7 @@ def test_list_finds_what_went_and_what_changed() -> None:
 def test_what_came_after_the_list_is_kept() -> None:
     things = shelf()
     things.apply(thing(10))
-    changed, gone = things.replace(listing(9))
+    changed, gone = replace(things, listing(9))
     assert (changed, gone) == ([], [])
     assert things.by_uid("u") is not None
 
@@ -84,7 +91,7 @@ def test_late_event_of_what_is_gone_is_kept_no_longer_than_to_the_next_list() ->
     things.apply(thing(3), watched=True)
     things.remove("u")
     things.apply(thing(4), watched=True)
-    things.replace(listing(9, thing(8, uid="other")))
+    replace(things, listing(9, thing(8, uid="other")))
     assert things.delivered == {}
 
 

@@ -8,14 +8,17 @@ import json
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from driftstack_common.kinds import Session
 from driftstack_common.kube.client import POD
 from driftstack_common.kube.errors import KindGone, Unreachable
+from driftstack_common.kube.pages import pages
 from driftstack_operator.health import Health
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.probes import Probes
 from driftstack_operator.settings import load_settings
 from driftstack_operator.streams import Streams
-from tests.unit.operator.builders import UID, pod_body
+from driftstack_operator.sweep import AT_A_TIME
+from tests.unit.operator.builders import NAMESPACE, UID, pod_body, session_body
 from tests.unit.operator.rig import Rig
 
 
@@ -107,6 +110,38 @@ async def test_repairs_run_beside_the_rounds(rig: Rig) -> None:
     assert len(rig.operator.store.pods.group(UID)) == 0
     task.cancel()
     await asyncio.wait([task])
+
+
+async def test_sweep_lets_starting_sessions_in_between(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(50):
+        rig.kube.put(Session.KIND, session_body(name=f"s{number}", uid=f"uid-{number}"))
+    await rig.settle()
+    touched: list[str] = []
+    before: list[int] = []
+    monkeypatch.setattr(rig.operator, "touch_session", touched.append)
+
+    async def sleep(_: float) -> None:
+        before.append(len(touched))
+
+    monkeypatch.setattr("driftstack_operator.sweep.asyncio.sleep", sleep)
+    await rig.operator.sweep.touch_all(pause=0.02)
+    assert {session.uid for session in rig.operator.store.sessions.values()} <= set(touched)
+    assert len(touched) == len(set(touched))
+    assert before == list(range(AT_A_TIME, len(touched) + 1, AT_A_TIME))
+
+
+async def test_list_keeps_no_bodies_and_comes_in_pages(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(pages.__kwdefaults__, "limit", 2)
+    rig.kube.watchers = []
+    for number in range(5):
+        rig.kube.put(Session.KIND, session_body(name=f"s{number}", uid=f"uid-{number}"))
+    listings = {scope.kind.name: shown for scope, shown in await rig.operator.sweep.list_all()}
+    assert {each.uid for each in listings["BrowserSession"]} >= {f"uid-{number}" for number in range(5)}
+    assert len(rig.operator.store.sessions) == len(listings["BrowserSession"])
+    rig.kube.vanish(Session.KIND, NAMESPACE, "s3")
+    await rig.operator.sweep.list_all()
+    assert rig.operator.store.sessions.by_uid("uid-3") is None
+    assert rig.kube.listed.count("browsersessions") > 3
 
 
 async def test_object_that_went_meanwhile_proves_nothing(rig: Rig) -> None:
