@@ -186,13 +186,11 @@ class Operator:
         elif account is not None:
             self.touch_limits(name)
 
-    def touch_waiting(self, namespace: str | None = None) -> None:
-        """Have the sessions that have not started reconciled: what they wait for may be there."""
+    def touch_waiting(self, namespace: str = "") -> None:
+        """Have sessions reconciled that have not started, of a namespace or all: they may go on now."""
         if self.queue.closed:
             return
-        group = self.store.sessions.group(namespace) if namespace is not None else None
-        sessions = group.values() if group is not None else self.store.sessions.values()
-        for session in list(sessions):
+        for session in list(self.store.starting(namespace).values()):
             if not self.sessions.sight.started(session.uid, session):
                 self.touch_session(session.uid)
 

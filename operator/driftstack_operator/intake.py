@@ -31,8 +31,8 @@ class Touch(Protocol):
     def touch_limits(self, name: str) -> None:
         """Have what an account has checked, but for its namespace."""
 
-    def touch_waiting(self, namespace: str | None = None) -> None:
-        """Have sessions reconciled that have not started."""
+    def touch_waiting(self, namespace: str = "") -> None:
+        """Have sessions reconciled that have not started, of a namespace or all."""
 
     def session_gone(self, session: Session) -> None:
         """A session's object is gone."""

@@ -23,6 +23,9 @@ from driftstack_operator.pods.view import NodeView, PodView, read_node, read_pod
 REMEMBERED: Final = 300.0
 """Seconds that a removed object's uid is remembered."""
 
+STARTING: Final = "starting/"
+"""Prefix of the groups of sessions without a browser: of a namespace, and of all."""
+
 T = TypeVar("T")
 Key = tuple[str, str]
 """Namespace (empty for cluster-scoped objects) and name."""
@@ -44,12 +47,12 @@ class Shelf(Generic[T]):
 
     Args:
         read: makes the stored value of a body.
-        group: name of the group that a value is also found under, or an empty text.
+        groups: names of the groups that a value is also found under.
     """
 
-    def __init__(self, read: Callable[[Body], T], group: Callable[[T], str] = lambda _: "") -> None:
+    def __init__(self, read: Callable[[Body], T], groups: Callable[[T], tuple[str, ...]] = lambda _: ()) -> None:
         self._read = read
-        self._group = group
+        self._groups_of = groups
         self._entries: dict[str, Entry[T]] = {}
         self._by_key: dict[Key, str] = {}
         self._groups: dict[str, dict[str, T]] = {}
@@ -87,7 +90,7 @@ class Shelf(Generic[T]):
             return None
         if self._by_key.get(entry.key) == uid:
             del self._by_key[entry.key]
-        self._leave_group(entry)
+        self._leave_groups(entry)
         return entry.value
 
     def take(self, items: Iterable[Body]) -> list[T]:
@@ -131,20 +134,18 @@ class Shelf(Generic[T]):
     def _put(self, entry: Entry[T]) -> None:
         old = self._entries.get(entry.uid)
         if old is not None:
-            self._leave_group(old)
+            self._leave_groups(old)
         self._entries[entry.uid] = entry
         self._by_key[entry.key] = entry.uid
-        group = self._group(entry.value)
-        if group:
+        for group in self._groups_of(entry.value):
             self._groups.setdefault(group, {})[entry.uid] = entry.value
 
-    def _leave_group(self, entry: Entry[T]) -> None:
-        group = self._group(entry.value)
-        members = self._groups.get(group)
-        if members is not None:
+    def _leave_groups(self, entry: Entry[T]) -> None:
+        for group in self._groups_of(entry.value):
+            members = self._groups.get(group, {})
             members.pop(entry.uid, None)
             if not members:
-                del self._groups[group]
+                self._groups.pop(group, None)
 
     def _forget_removed(self) -> None:
         limit = time.monotonic() - REMEMBERED
@@ -155,10 +156,10 @@ class Store:
     """All shelves; sessions and bindings are grouped by namespace, pods by their session's uid, accounts by id."""
 
     def __init__(self) -> None:
-        self.sessions: Shelf[Session] = Shelf(_reader(Session), lambda session: session.metadata.namespace or "")
-        self.pods: Shelf[PodView] = Shelf(read_pod, lambda pod: pod.session)
-        self.accounts: Shelf[Account] = Shelf(_reader(Account), lambda account: account.id)
-        self.bindings: Shelf[BindingView] = Shelf(read_binding, lambda binding: binding.namespace)
+        self.sessions: Shelf[Session] = Shelf(_reader(Session), _groups_of_session)
+        self.pods: Shelf[PodView] = Shelf(read_pod, lambda pod: (pod.session,) if pod.session else ())
+        self.accounts: Shelf[Account] = Shelf(_reader(Account), lambda account: (account.id,))
+        self.bindings: Shelf[BindingView] = Shelf(read_binding, lambda binding: (binding.namespace,))
         self.pools: Shelf[Pool] = Shelf(_reader(Pool))
         self.archetypes: Shelf[Archetype] = Shelf(_reader(Archetype))
         self.nodes: Shelf[NodeView] = Shelf(self._read_node)
@@ -167,6 +168,10 @@ class Store:
         """Names of nodes that were seen to go, while pods or sessions are on them."""
         self._silent: dict[str, float] = {}
         """Since when nodes were seen to be silent, monotonic seconds, by name."""
+
+    def starting(self, namespace: str = "") -> dict[str, Session]:
+        """Return the sessions that have no browser yet by uid, of a namespace or all; few, however many live."""
+        return self.sessions.group(STARTING + namespace)
 
     def lose_node(self, name: str) -> None:
         """A node's object is gone, and with it what runs there; those that nothing is on any more are forgotten."""
@@ -203,6 +208,13 @@ def version_of(body: Body) -> int:
 def key_of(body: Body) -> Key:
     """Return namespace and name."""
     return body["metadata"].get("namespace") or "", body["metadata"]["name"]
+
+
+def _groups_of_session(session: Session) -> tuple[str, ...]:
+    namespace = session.metadata.namespace or ""
+    if session.status.browser is not None:
+        return (namespace,)
+    return namespace, STARTING + namespace, STARTING
 
 
 def _reader(kind: Any) -> Callable[[Body], Any]:

@@ -134,7 +134,7 @@ class Sight:
             recorded=track.recorded,
             verdict=track.verdict,
             cap=cap_of(account, self._settings.tiers, now()) if account is not None else None,
-            # Counting all others is for a session that may start; a large account's running ones would pay for it.
+            # Only a session that may start is one of several that do.
             ahead=self._ahead(session, track) if pod is None and session.status.browser is None else 0,
             slug=self.slug_of(session),
             archetype=self.archetype_of(session),
@@ -177,9 +177,13 @@ class Sight:
         return holds_slot(session, pods=bool(self._store.pods.group(uid)), reserved=reserved)
 
     def _ahead(self, session: Session, own: Track) -> int:
-        """Count the account's other sessions that go before this one."""
-        others = self._store.sessions.group(session.metadata.namespace or "").items()
-        return sum(uid != session.uid and self._goes_before(uid, other, own) for uid, other in others)
+        """Count the account's other sessions that go before this one, which has no browser."""
+        namespace = session.metadata.namespace or ""
+        starting = self._store.starting(namespace)
+        with_browser = len(self._store.sessions.group(namespace)) - len(starting)
+        return with_browser + sum(
+            uid != session.uid and self._goes_before(uid, other, own) for uid, other in starting.items()
+        )
 
     def _goes_before(self, uid: str, other: Session, own: Track) -> bool:
         # Who holds a slot already no longer queues for one.

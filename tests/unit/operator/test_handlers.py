@@ -45,7 +45,7 @@ class Touched:
     def touch_limits(self, name: str) -> None:
         self.limits.append(name)
 
-    def touch_waiting(self, namespace: str | None = None) -> None:
+    def touch_waiting(self, namespace: str = "") -> None:
         raise AssertionError(namespace)
 
     def session_gone(self, session: Any) -> None:

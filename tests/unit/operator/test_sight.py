@@ -12,7 +12,7 @@ from driftstack_common.kube.client import POD
 from driftstack_common.kube.errors import Unreachable
 from driftstack_common.names import browser_pod_name
 from driftstack_common.times import format_time, now
-from tests.unit.operator.builders import UID, pod_body, session_body
+from tests.unit.operator.builders import NAMESPACE, UID, pod_body, session_body
 from tests.unit.operator.rig import BROWSERS, RUNNING, Rig
 
 
@@ -125,3 +125,20 @@ async def test_pod_that_was_seen_to_go_is_not_asked_for_again() -> None:
     await rig.settle()
     assert rig.record() is not None
     assert len(rig.kube.faults) == 1
+
+
+async def test_start_and_end_look_at_no_session_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(cap=100)
+    await rig.prime()
+    for number in range(30):
+        rig.kube.put(Session.KIND, session_body(name=f"s{number}", uid=f"uid-{number}", phase="ready"))
+    rig.kube.put(Session.KIND, session_body())
+    looked: list[str] = []
+    started = rig.operator.sessions.sight.started
+    monkeypatch.setattr(
+        rig.operator.sessions.sight, "started", lambda uid, session: looked.append(uid) or started(uid, session)
+    )
+    assert rig.operator.sessions.sight.observe(UID).ahead == 30
+    rig.operator.touch_waiting()
+    rig.operator.touch_waiting(NAMESPACE)
+    assert set(looked) == {UID}
