@@ -224,7 +224,7 @@ class Sweep:
 
     async def _list(self, scope: Scope) -> list[Shown]:
         """List page by page: a whole one of thousands would hold the event loop, and lie in memory, for long."""
-        query: dict[str, str | int] = {"labelSelector": scope.selector} if scope.selector else {}
+        query: dict[str, Any] = {"labelSelector": scope.selector} if scope.selector else {}
         shown: list[Shown] = []
         changes, version = 0, 0
         async for page in pages(self._kube.list_objects, scope.kind, scope.namespace, **query):

@@ -111,8 +111,8 @@ async def test_a_page_that_reloads_all_the_time_can_be_captured(session: Driver,
     for kind in ("screenshot", "dom_snapshot", "pdf"):
         captured = await capture(session, kind, timeout_ms=8000)
         assert captured.duration_ms < 6000, kind
-    # A reload that was under way when the next document committed still wins in Chromium, as it does under a person's
-    # hands: leaving may take more than one try, and comes to an end.
+    # A reload under way when the next document commits still wins in Chromium, as it does under a person's hands:
+    # leaving may take more than one try, and comes to an end.
     for _ in range(10):
         await open_page(session, site, "/hello")
         if await text(session, "h1") == "Hello":
