@@ -18,6 +18,22 @@ class Tier(StrEnum):
     ENTERPRISE = "enterprise"
 
 
+class MemberKind(StrEnum):
+    """What Kubernetes knows a member as."""
+
+    USER = "User"
+    GROUP = "Group"
+    SERVICE_ACCOUNT = "ServiceAccount"
+
+
+class MemberRole(StrEnum):
+    """What a member may do; each may what those before it may."""
+
+    VIEWER = "viewer"
+    USER = "user"
+    ADMIN = "admin"
+
+
 class Scope(StrEnum):
     """What a key may do."""
 

@@ -10,6 +10,7 @@ import typer
 
 from driftstack_cli import options
 from driftstack_cli.choices import Tier
+from driftstack_cli.commands import members
 from driftstack_cli.errors import CliError, ExitCode
 from driftstack_cli.options import Context, Kubeconfig, Output, Patience, moment, span
 from driftstack_cli.output import Format, emit, say
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from driftstack_common.kube.client import Body, KubeClient
 
 app = typer.Typer(no_args_is_help=True, help="Tenants, each with a cap on live sessions.")
+app.add_typer(members.app, name="members")
 
 Name = Annotated[str, typer.Argument(parser=options.name, metavar="NAME", help="The account.", show_default=False)]
 

@@ -59,7 +59,7 @@ class KubeServer:
         try:
             return web.json_response(await answer(request, KINDS[plural], namespace, *name))
         except KubeError as error:
-            return _status(error.status, error.message)
+            return _status(error.status, error.message, type(error).__name__)
 
     async def _get(self, request: web.Request, kind: Kind, namespace: str | None, *name: str) -> Body:
         if name:
@@ -95,8 +95,10 @@ async def served() -> AsyncIterator[KubeServer]:
         await runner.cleanup()
 
 
-def _status(status: int, message: str) -> web.Response:
-    body = {"kind": "Status", "message": message, "reason": REASONS.get(status, ""), "code": status}
+def _status(status: int, message: str, reason: str = "") -> web.Response:
+    """Answer with a Status; of the reasons, the client tells those of 409 apart."""
+    told = reason if reason == "Conflict" else REASONS.get(status, "")
+    body = {"kind": "Status", "message": message, "reason": told, "code": status}
     return web.json_response(body, status=status)
 
 

@@ -16,6 +16,13 @@ def test_tiers() -> None:
     assert list(choices.Tier) == list(Tier)
 
 
+def test_members() -> None:
+    schema = crds()["Account"]["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    member = schema["properties"]["spec"]["properties"]["members"]["items"]["properties"]
+    assert list(choices.MemberRole) == member["role"]["enum"]
+    assert sorted(choices.MemberKind) == sorted(member["kind"]["enum"])
+
+
 def test_scopes() -> None:
     schema = crds()["ApiKey"]["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     assert list(choices.Scope) == schema["properties"]["spec"]["properties"]["scopes"]["items"]["enum"]
