@@ -37,6 +37,7 @@ from driftstack_common.protocol import (
     Claimed,
     EndReason,
     Health,
+    Holder,
     Navigate,
     Navigated,
     ProblemCode,
@@ -207,6 +208,15 @@ class Agent:
                     raise StepError(ProblemCode.BROWSER_FAILED, f"the page was lost: {error}") from error
                 self._person = Person.of(claim.pace, claim.device)
         return Claimed(session=claim.session, browser=self._browser.version.product, sandbox=self._sandbox)
+
+    async def holder(self) -> Holder:
+        """Return whose pod this is.
+
+        Raises:
+            StepError: starting, ended or browser-failed.
+        """
+        await self._wait_until_ready()
+        return Holder(session=self._holder)
 
     def _hold(self, claim: Claim) -> None:
         self._holder = claim.session

@@ -71,6 +71,8 @@ class Endpoints:
     async def _route(self, request: Request) -> Response | Upgrade:
         if (request.method, request.target) == ("POST", CLAIM_PATH):
             return _answer(await self._agent.claim(_decode(request.body, Claim)))
+        if (request.method, request.target) == ("GET", CLAIM_PATH):
+            return _answer(await self._agent.holder())
         match = _SESSION.match(request.target)
         if match is None:
             raise _not_found(request)

@@ -27,6 +27,7 @@ from driftstack_common.protocol import (
     Claim,
     Claimed,
     Health,
+    Holder,
     Message,
     Navigate,
     Navigated,
@@ -126,6 +127,13 @@ class AgentClient:
         if status in (200, 503):
             return _decode(body, Health)
         raise refusal(status, body)
+
+    async def holder(self, address: str, token: str, *, timeout: float = SHORT_DEADLINE) -> str | None:
+        """Return the uid of the session that holds the pod, None for a warm one; AgentProblem STARTING before."""
+        status, body, _ = await self._send("GET", address, CLAIM_PATH, token, None, timeout)
+        if status != 200:
+            raise refusal(status, body)
+        return _decode(body, Holder).session
 
     async def claim(
         self,

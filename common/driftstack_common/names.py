@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from secrets import token_hex
 from typing import Final
 
 GROUP: Final = "driftstack.dev"
@@ -33,6 +34,8 @@ ANNOTATION_ID: Final = f"{GROUP}/id"
 """The public id of an object that outlives a cluster; without it the id is made from the uid."""
 ANNOTATION_SESSION: Final = f"{GROUP}/session-ref"
 """On a browser pod: `<namespace>/<name>` of its session, for people."""
+ANNOTATION_TEMPLATE: Final = f"{GROUP}/template"
+"""On a pool's pod: hash of the template it was made from."""
 
 FINALIZER: Final = f"{GROUP}/session"
 """On every BrowserSession, so that its record is written before it goes."""
@@ -53,6 +56,9 @@ DEFAULT_ARCHETYPE: Final = "default"
 
 AGENT_PORT: Final = 8300
 """TCP port of the agent in every browser pod."""
+
+WARM_POD_PREFIX: Final = "warm-"
+"""Names of pods that a pool started; a pod keeps its name when a session takes it."""
 
 KUBECTL_KEY_ID: Final = "key_00000000-0000-0000-0000-000000000000"
 """The api_key_id of sessions that were made without a key, by kubectl."""
@@ -80,6 +86,11 @@ def account_namespace(account: str) -> str:
 def browser_pod_name(uid: str) -> str:
     """Return the name of a session's own (cold) pod; fixed, so that a repeated create finds the first."""
     return f"browser-{uid}"
+
+
+def warm_pod_name() -> str:
+    """Return a name for a pool's pod that no pod had before: the agent's token is made from it."""
+    return f"{WARM_POD_PREFIX}{token_hex(10)}"
 
 
 def archetype_name(slug: str) -> str:

@@ -5,6 +5,7 @@ and no `Origin`. People read `docs/reference/agent-protocol.md`; all parts decod
 
     GET  /healthz                          -> Health            200 when a browser answers, else 503 with Health too
     POST /claim            Claim           -> Claimed           409 holder-conflict names the holder
+    GET  /claim                            -> Holder            503 starting
     GET  /sessions/{uid}                   -> Activity
     POST /sessions/{uid}/navigate Navigate -> Navigated
     POST /sessions/{uid}/capture  Capture  -> raw bytes, X-Driftstack-Duration-Ms
@@ -115,6 +116,12 @@ class Claimed(Answer, frozen=True, kw_only=True):
     session: str
     browser: str
     sandbox: Sandbox | None
+
+
+class Holder(Answer, frozen=True, kw_only=True):
+    """Whose pod this is: the uid of its session, None while it waits warm."""
+
+    session: str | None
 
 
 class Activity(Answer, frozen=True, kw_only=True):

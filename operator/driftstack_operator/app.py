@@ -30,6 +30,7 @@ from driftstack_operator.leadership.elector import Elector
 from driftstack_operator.leadership.lease import own_identity
 from driftstack_operator.leadership.terms import Terms
 from driftstack_operator.metrics import Metrics
+from driftstack_operator.pools.reconcile import Pools
 from driftstack_operator.probes import Probes
 from driftstack_operator.retention import Retention
 from driftstack_operator.sessions.lifecycle import Sessions
@@ -48,8 +49,10 @@ SESSION: Final = "session"
 ACCOUNT: Final = "account"
 LIMITS: Final = "limits"
 KEY: Final = "key"
+POOL: Final = "pool"
 QueueKey = tuple[str, str]
-"""What to reconcile: the kind, and a session's uid, an account's name, or a key's namespace and name."""
+"""What to reconcile: the kind, and a session's uid, an account's or pool's name, or a key's namespace and name."""
+POOLS_LANE: Final = "/pools"
 KEYS_LANE: Final = "/keys"
 """Keys of all accounts share a turn: after an upgrade all of them may wait, and can wait."""
 
@@ -94,6 +97,16 @@ class Operator:
         self.recorder = Recorder(kube, self.metrics)
         self.accounts = Accounts(kube, self.store, settings)
         self.keys = self._new_keys()
+        self.pools = Pools(
+            kube=kube,
+            agents=agents,
+            store=self.store,
+            keys=keys,
+            settings=settings,
+            metrics=self.metrics,
+            touch_pool=self.touch_pool,
+            touch_session=self.touch_session,
+        )
         self.sessions = Sessions(
             kube=kube,
             agents=agents,
@@ -102,6 +115,7 @@ class Operator:
             settings=settings,
             recorder=self.recorder,
             metrics=self.metrics,
+            pools=self.pools,
             answered=self.touch_session,
             gone=self.session_gone,
         )
@@ -153,6 +167,8 @@ class Operator:
         kind, name = key
         if kind == KEY:
             return KEYS_LANE
+        if kind == POOL:
+            return POOLS_LANE
         if kind != SESSION:
             return name
         session = self.store.sessions.by_uid(name)
@@ -171,6 +187,10 @@ class Operator:
     def touch_limits(self, name: str) -> None:
         """Have an account's quota compared with its sessions, and its bindings with its members."""
         self.queue.add((LIMITS, name))
+
+    def touch_pool(self, name: str) -> None:
+        """Have a pool's warm pods compared with what it wants."""
+        self.queue.add((POOL, name))
 
     def session_gone(self, session: Session) -> None:
         """A session's object is gone: what remains of it is removed, and its slot is free."""
@@ -202,12 +222,14 @@ class Operator:
         self.queue = self._new_queue()
         self.accounts = Accounts(self._kube, self.store, self.settings)
         self.keys = self._new_keys()
+        self.pools.begin()
 
     async def work(self) -> None:
         """Decide by what is there now, and not before all of it is known; until cancelled or closed."""
         await self.sweep.prime(self._stop)
         if self._stop.is_set():
             return
+        await self.pools.ask_all()
         logger.info("operator works", sessions=len(self.store.sessions), pods=len(self.store.pods))
         async with asyncio.TaskGroup() as group:
             parts = {"retention": self._retention.run(), "keys": self.keys.run()}
@@ -220,6 +242,7 @@ class Operator:
         """Begin nothing new."""
         self.queue.close()
         await self.sessions.close()
+        await self.pools.close()
 
     async def end(self) -> None:
         """End a term: what it had in mind is forgotten, what was observed is not."""
@@ -303,6 +326,8 @@ class Operator:
             return await self.accounts.reconcile(name)
         if kind == LIMITS:
             return await self.accounts.check(name)
+        if kind == POOL:
+            return await self.pools.reconcile(name)
         await self.keys.reconcile(name)
         return None
 

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from driftstack_common.kinds import Account, Session
+from driftstack_common.kinds import Account, Pool, Session
 from driftstack_common.kube.client import Body
 from driftstack_operator.pods.view import NodeView, PodView
 from driftstack_operator.sessions.sight import account_name
@@ -30,6 +30,9 @@ class Touch(Protocol):
 
     def touch_limits(self, name: str) -> None:
         """Have what an account has checked, but for its namespace."""
+
+    def touch_pool(self, name: str) -> None:
+        """Have a pool reconciled."""
 
     def touch_waiting(self, namespace: str = "") -> None:
         """Have sessions reconciled that have not started, of a namespace or all."""
@@ -72,17 +75,23 @@ class Intake:
         pod = self._store.pods.apply(body, watched=True)
         if deleted:
             self.pod_left(self._store.pods.remove(body["metadata"]["uid"]))
-        elif pod is not None and pod.session:
+        elif pod is not None:
+            self._pod_changed(pod)
+
+    def _pod_changed(self, pod: PodView) -> None:
+        if pod.session:
             self._touch.touch_session(pod.session)
+        elif pod.pool:
+            self._touch.touch_pool(pod.pool)
 
     def pod_left(self, pod: PodView | None) -> None:
         """A pod is gone; its session learns how it last looked."""
-        if pod is None or not pod.session:
+        if pod is None:
             return
         track = self._tracks.get(pod.session)
         if track is not None:
             track.lost_pod = msgspec.structs.replace(pod, gone=True)
-        self._touch.touch_session(pod.session)
+        self._pod_changed(pod)
 
     def account(self, body: Body, *, deleted: bool) -> None:
         """Take an Account in; what we wrote ourselves, when it spoke of the account as it is, is no news."""
@@ -113,9 +122,16 @@ class Intake:
             self._touch.touch_limits(binding.account)
 
     def pool(self, body: Body, *, deleted: bool) -> None:
-        """Take a BrowserPool in: sessions may wait for it."""
-        if _take(self._store.pools, body, deleted=deleted) is not None:
-            self._touch.touch_waiting()
+        """Take a BrowserPool in; what we wrote ourselves is no news."""
+        known = self._store.pools.by_uid(body["metadata"]["uid"])
+        pool = _take(self._store.pools, body, deleted=deleted)
+        if pool is not None and (deleted or known != pool):
+            self.pool_seen(pool)
+
+    def pool_seen(self, pool: Pool) -> None:
+        """A pool is new, has changed or is gone: sessions may wait for it."""
+        self._touch.touch_pool(pool.metadata.name)
+        self._touch.touch_waiting()
 
     def archetype(self, body: Body, *, deleted: bool) -> None:
         """Take an Archetype in; nothing waits for one."""
@@ -150,8 +166,8 @@ class Intake:
 
     def _touch_node(self, name: str) -> None:
         for pod in self._store.pods.values():
-            if pod.node == name and pod.session:
-                self._touch.touch_session(pod.session)
+            if pod.node == name:
+                self._pod_changed(pod)
 
 
 def _take(shelf: Shelf[T], body: Body, *, deleted: bool) -> T | None:

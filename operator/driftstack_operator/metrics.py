@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from driftstack_operator.streams import Streams
 
+CLAIM_BUCKETS: Final = (0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0, 5.0)
 STAGE_BUCKETS: Final = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -77,6 +78,55 @@ class Metrics:
         self.records_removed = Counter(
             "driftstack_records_removed", "Records removed by the retention rules.", registry=self.registry
         )
+
+        pool = ["pool"]
+        self.pool_pods = Gauge(
+            "driftstack_pool_pods",
+            "Pods of a pool: warm, starting, claimed.",
+            [*pool, "state"],
+            registry=self.registry,
+        )
+        self.pool_desired = Gauge("driftstack_pool_desired", "Warm pods to keep.", pool, registry=self.registry)
+        self.pool_claims = Counter(
+            "driftstack_pool_claims",
+            "Sessions by what the pool had for them: hit, miss; lost is a warm pod that did not answer.",
+            [*pool, "result"],
+            registry=self.registry,
+        )
+        self.pool_claim_seconds = Histogram(
+            "driftstack_pool_claim_seconds",
+            "Time from the choice of a warm pod until API server and agent have both given it to the session.",
+            pool,
+            buckets=CLAIM_BUCKETS,
+            registry=self.registry,
+        )
+        self.pool_refill = Histogram(
+            "driftstack_pool_refill_seconds",
+            "Time from a warm pod's creation until its agent answers.",
+            pool,
+            buckets=STAGE_BUCKETS,
+            registry=self.registry,
+        )
+        self.pool_started = Counter(
+            "driftstack_pool_pods_started", "Warm pods created.", pool, registry=self.registry
+        )
+        self.pool_removed = Counter(
+            "driftstack_pool_pods_removed",
+            "Warm pods removed: failed, outdated, surplus.",
+            [*pool, "cause"],
+            registry=self.registry,
+        )
+
+    def show_pool(self, name: str, *, warm: int, starting: int, claimed: int, desired: int) -> None:
+        """Show how a pool stands."""
+        for state, count in (("warm", warm), ("starting", starting), ("claimed", claimed)):
+            self.pool_pods.labels(name, state).set(count)
+        self.pool_desired.labels(name).set(desired)
+
+    def forget_pool(self, name: str) -> None:
+        """A pool is gone."""
+        self.pool_pods.remove_by_labels({"pool": name})
+        self.pool_desired.remove_by_labels({"pool": name})
 
     def show_streams(self, streams: Streams) -> None:
         """Show what is known of the watches, as of each scrape."""

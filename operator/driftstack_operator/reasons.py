@@ -22,6 +22,7 @@ class Reason(StrEnum):
     # errored: never started
     NO_ACCOUNT = "NoAccount"
     UNKNOWN_ARCHETYPE = "UnknownArchetype"
+    UNKNOWN_POOL = "UnknownPool"
     CONCURRENCY_LIMIT = "ConcurrencyLimit"
     IMAGE_UNAVAILABLE = "ImageUnavailable"
     UNSCHEDULABLE = "Unschedulable"

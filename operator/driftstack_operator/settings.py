@@ -41,6 +41,10 @@ class Settings(BaseSettings):
         node_patience_seconds: how long a node may be called silent (Ready Unknown) before its sessions are lost;
             more than the 10 s between two reports of a kubelet, because an API server that was away calls them
             silent at once when it is back.
+        warm_answer_seconds: how long the agent of a warm pod may take to answer a claim, before the session gets
+            another pod.
+        refill_quiet_seconds: how long no session must have been starting before a pool is refilled.
+        refill_patience_seconds: how long a refill waits for that, at most; then it goes on one pod at a time.
         last_words_seconds: how long the record of a session whose pod is deleted waits for the agent's log.
         lease_seconds: how long the leader's lease holds after each renewal: what a standby waits when it dies.
         sweep_seconds: interval of the direct LISTs that repair what the watches missed.
@@ -68,6 +72,9 @@ class Settings(BaseSettings):
     stuck_seconds: Seconds = 30
     surplus_seconds: Annotated[float, Field(ge=0)] = 2.0
     busy_check_seconds: Seconds = 5
+    warm_answer_seconds: Annotated[float, Field(ge=0)] = 5.0
+    refill_quiet_seconds: Annotated[float, Field(ge=0)] = 0.1
+    refill_patience_seconds: Annotated[float, Field(ge=0)] = 2.0
     last_words_seconds: Annotated[float, Field(ge=0)] = 5.0
     node_patience_seconds: Annotated[float, Field(ge=0)] = 12.0
     lease_seconds: Annotated[int, Field(ge=1, le=30)] = 3

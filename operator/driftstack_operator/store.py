@@ -153,11 +153,15 @@ class Shelf(Generic[T]):
 
 
 class Store:
-    """All shelves; sessions and bindings are grouped by namespace, pods by their session's uid, accounts by id."""
+    """All shelves.
+
+    Sessions and bindings are grouped by namespace, accounts by id, pods by their session's uid or, without one, by
+    their pool (see `pool_group`).
+    """
 
     def __init__(self) -> None:
         self.sessions: Shelf[Session] = Shelf(_reader(Session), _groups_of_session)
-        self.pods: Shelf[PodView] = Shelf(read_pod, lambda pod: (pod.session,) if pod.session else ())
+        self.pods: Shelf[PodView] = Shelf(read_pod, lambda pod: (pod.session or pool_group(pod.pool),))
         self.accounts: Shelf[Account] = Shelf(_reader(Account), lambda account: (account.id,))
         self.bindings: Shelf[BindingView] = Shelf(read_binding, lambda binding: (binding.namespace,))
         self.pools: Shelf[Pool] = Shelf(_reader(Pool))
@@ -198,6 +202,11 @@ class Store:
         else:
             self._silent.pop(node.name, None)
         return node
+
+
+def pool_group(pool: str) -> str:
+    """Return the name of the group of a pool's warm pods; no uid looks like it."""
+    return f"pool/{pool}" if pool else ""
 
 
 def version_of(body: Body) -> int:

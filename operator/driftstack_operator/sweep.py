@@ -103,7 +103,8 @@ class Sweep:
                 kind=Pool.KIND,
                 shelf=store.pools,
                 namespace=settings.browser_namespace,
-                changed=lambda _: touch.touch_waiting(),
+                changed=intake.pool_seen,
+                gone=intake.pool_seen,
             ),
             Scope(kind=QUOTA, shelf=store.quotas, selector=ACCOUNT_SELECTOR),
             Scope(kind=BINDING, shelf=store.bindings, selector=ACCOUNT_SELECTOR),
@@ -201,11 +202,15 @@ class Sweep:
         return listings
 
     async def touch_all(self, pause: float = 0.0) -> None:
-        """Have every session looked at, and every account whose state is not what it should be.
+        """Have every session and pool looked at, and every account whose state is not what it should be.
 
         Args:
             pause: seconds after each few sessions, so that one that starts meanwhile has few before it.
         """
+        pools = {pool.metadata.name for pool in self._store.pools.values()}
+        # Warm pods of a pool that is gone may have been orphaned on purpose (`kubectl delete --cascade=orphan`).
+        for name in pools | {pod.pool for pod in self._store.pods.values() if pod.waits and pod.pool}:
+            self._touch.touch_pool(name)
         uids = [pod.session for pod in self._store.pods.values() if pod.session]
         uids += [session.uid for session in self._store.sessions.values()]
         for number, uid in enumerate(dict.fromkeys(uids), start=1):

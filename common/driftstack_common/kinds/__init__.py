@@ -18,7 +18,7 @@ from driftstack_common.kinds.api_key import ApiKey, ApiKeySpec, ApiKeyStatus
 from driftstack_common.kinds.archetype import Archetype, ArchetypeSpec, Device
 from driftstack_common.kinds.create_request import CreateRequest, CreateRequestSpec
 from driftstack_common.kinds.meta import Condition, Kind, Meta, Resource, from_body, to_body
-from driftstack_common.kinds.pool import Pool, PoolSpec, PoolStatus
+from driftstack_common.kinds.pool import Autoscale, Pool, PoolSpec, PoolStatus
 from driftstack_common.kinds.record import Record, RecordSpec
 from driftstack_common.kinds.session import Browser, Phase, Session, SessionSpec, SessionStatus
 from driftstack_common.kinds.usage import AccountUsage, AccountUsageSpec, DayUsage, StepCounts
@@ -34,6 +34,7 @@ __all__ = [
     "ApiKeyStatus",
     "Archetype",
     "ArchetypeSpec",
+    "Autoscale",
     "Browser",
     "Bucket",
     "Condition",

@@ -35,10 +35,11 @@ class Device(Model, frozen=True, kw_only=True):
 
 
 class ArchetypeSpec(Model, frozen=True, kw_only=True):
-    """An archetype as the catalogue or an account stores it."""
+    """An archetype as the catalogue or an account stores it; pool is where its sessions start from."""
 
     slug: str
     display_label: str = ""
+    pool: str | None = None
     availability: Literal["launch", "available"] = "available"
     device: Device
 

@@ -33,12 +33,14 @@ class SessionSpec(Model, frozen=True, kw_only=True):
 
     Attributes:
         archetype: slug of the device profile; None takes the account's default.
+        pool: name of the pool to start from; None takes the archetype's, and without one the installation's.
         metadata: any JSON object; returned as it is, part of every webhook.
         idle_timeout_seconds, max_duration_seconds: the account's tier decides when None; a tier's own limit
             is never exceeded.
     """
 
     archetype: str | None = None
+    pool: str | None = None
     purpose: Purpose = "production_customer"
     label: str | None = None
     metadata: dict[str, Any] | None = None

@@ -173,12 +173,15 @@ class KubeClient:
         name: str,
         *,
         uid: str | None = None,
+        version: str | None = None,
         grace_seconds: int | None = None,
     ) -> Body:
-        """Delete an object; with `uid`, only that very one (else Conflict)."""
+        """Delete an object; with `uid`, only that very one, with `version` only as it was then (else Conflict)."""
         options: Body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
-        if uid is not None:
-            options["preconditions"] = {"uid": uid}
+        known = {"uid": uid, "resourceVersion": version}
+        preconditions = {field: value for field, value in known.items() if value is not None}
+        if preconditions:
+            options["preconditions"] = preconditions
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
         return await self._write("delete", "DELETE", kind, namespace, name, body=options)

@@ -8,7 +8,16 @@ from typing import Any
 import msgspec
 
 from driftstack_common.kube.client import Body
-from driftstack_common.names import AGENT_PORT, ANNOTATION_SESSION, LABEL_POOL, LABEL_SESSION, LABEL_STATE
+from driftstack_common.names import (
+    AGENT_PORT,
+    ANNOTATION_SESSION,
+    ANNOTATION_TEMPLATE,
+    LABEL_POOL,
+    LABEL_SESSION,
+    LABEL_STATE,
+    STATE_WARM,
+    WARM_POD_PREFIX,
+)
 from driftstack_common.times import parse_time
 
 ANNOTATION_TOKEN_KEY = "driftstack.dev/token-key"  # noqa: S105 - an annotation's name, not a token
@@ -40,15 +49,19 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
         gone: was seen to disappear; the rest is how it last looked.
         disruption: reason of a true DisruptionTarget condition.
         unschedulable: message of a PodScheduled condition that is false, else None.
+        template: hash of the template it was made from; only pods of a pool say it.
+        started_at: when the kubelet took it; its deadline counts from then.
     """
 
     name: str
     namespace: str
     uid: str = ""
+    version: str = ""
     session: str = ""
     owner: str = ""
     state: str = ""
     pool: str = ""
+    template: str = ""
     token_key: str = ""
     node: str = ""
     ip: str = ""
@@ -56,6 +69,7 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     message: str = ""
     created_at: datetime | None = None
+    started_at: datetime | None = None
     deleting: bool = False
     gone: bool = False
     disruption: str = ""
@@ -69,6 +83,21 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
         """`host:port` of its agent, empty before the pod has an IP."""
         host = f"[{self.ip}]" if ":" in self.ip else self.ip
         return f"{host}:{AGENT_PORT}" if host else ""
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a pool started it, for whoever comes; a session's own (cold) pod is named after it."""
+        return self.name.startswith(WARM_POD_PREFIX)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it belongs to its pool, as a warm pod or one to be."""
+        return self.state == STATE_WARM and not self.session and not self.deleting
+
+    @property
+    def over(self) -> bool:
+        """Whether its container has ended, or never will run."""
+        return self.terminated is not None or self.phase in ("Failed", "Succeeded")
 
 
 class NodeView(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,10 +118,12 @@ def read_pod(body: Body) -> PodView:
         name=meta["name"],
         namespace=meta.get("namespace", ""),
         uid=meta.get("uid", ""),
+        version=meta.get("resourceVersion", ""),
         session=labels.get(LABEL_SESSION, ""),
         owner=annotations.get(ANNOTATION_SESSION, ""),
         state=labels.get(LABEL_STATE, ""),
         pool=labels.get(LABEL_POOL, ""),
+        template=annotations.get(ANNOTATION_TEMPLATE, ""),
         token_key=annotations.get(ANNOTATION_TOKEN_KEY, ""),
         node=(body.get("spec") or {}).get("nodeName", ""),
         ip=status.get("podIP", ""),
@@ -100,6 +131,7 @@ def read_pod(body: Body) -> PodView:
         reason=status.get("reason", ""),
         message=status.get("message", ""),
         created_at=_time(meta.get("creationTimestamp")),
+        started_at=_time(status.get("startTime")),
         deleting="deletionTimestamp" in meta,
         disruption=_disruption(conditions),
         unschedulable=_unschedulable(conditions),

@@ -23,12 +23,14 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     surplus: float = 2.0
     busy_check: float = 5.0
     last_words: float = 5.0
+    warm_answer: float = 5.0
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The agent will never take this session."""
+    """The agent will never take this session; elsewhere if one in another pod may."""
 
     message: str
+    elsewhere: bool = False
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,10 +46,12 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         node_lost_in: seconds until its node, which is silent, counts as lost; 0 when it is, None while it is well.
         ahead: the account's other sessions that hold a slot or were admitted earlier.
         archetype: what the session's slug names; None when nothing.
+        pool_refused: why the session can't have the pool that it names; empty when it can.
         candidate: a warm pod that could serve it.
         problem: why its pod could not be created when that was last tried.
         claim: what the agent answered; None before it did.
         claiming: the agent is being asked to take the session.
+        asked_for: seconds since that began.
         ready_refused: the API server will not have the session called ready.
         untold: it became ready lately, and its Event may not be posted.
         asking: the agent is being asked what it runs.
@@ -69,10 +73,12 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     slug: str = ""
     archetype: Archetype | None = None
     pool: Pool | None = None
+    pool_refused: str = ""
     candidate: PodView | None = None
     problem: End | None = None
     claim: Claimed | Refused | None = None
     claiming: bool = False
+    asked_for: float = 0.0
     ready_refused: End | None = None
     untold: bool = False
     asking: bool = False
@@ -114,6 +120,20 @@ class CreatePod(msgspec.Struct, frozen=True):
     archetype: Archetype
 
 
+class TakePod(msgspec.Struct, frozen=True):
+    """Make a warm pod the session's, and ask its agent at the same time; this takes a slot of the account."""
+
+    pod: PodView
+    archetype: Archetype
+
+
+class LeavePod(msgspec.Struct, frozen=True):
+    """Delete the pod that was warm and did not serve; the session starts again with another."""
+
+    pod: PodView
+    why: End
+
+
 class ClaimPod(msgspec.Struct, frozen=True):
     """Ask the pod's agent to serve the session."""
 
@@ -150,8 +170,8 @@ class Finish(msgspec.Struct, frozen=True):
     pods: tuple[PodView, ...] = ()
 
 
-Start = AddFinalizer | CreatePod | ClaimPod | MarkReady | TellReady
-Action = Start | AskAgent | MarkIdle | Finish | DeletePods | Wait | Forget
+Start = AddFinalizer | CreatePod | TakePod | ClaimPod | MarkReady | TellReady
+Action = Start | LeavePod | AskAgent | MarkIdle | Finish | DeletePods | Wait | Forget
 
 
 def decide(seen: Observed, timing: Timing = Timing()) -> Action:  # noqa: B008 - immutable
@@ -204,10 +224,12 @@ def _without_pod(seen: Observed, session: Session, timing: Timing) -> Action:
         return _finish(seen, end(Reason.NO_ACCOUNT, f"namespace {session.metadata.namespace} has no account"))
     if seen.archetype is None:
         return _finish(seen, end(Reason.UNKNOWN_ARCHETYPE, _unknown(seen.slug, session)))
+    if seen.pool_refused:
+        return _finish(seen, end(Reason.UNKNOWN_POOL, seen.pool_refused))
     if seen.ahead >= seen.cap:
         return _surplus(seen, seen.cap, timing)
     if seen.candidate is not None:
-        return ClaimPod(seen.candidate, seen.archetype)
+        return TakePod(seen.candidate, seen.archetype)
     if seen.problem is not None and seen.waited >= timing.stuck:
         return _finish(seen, seen.problem)
     if seen.pool is not None:
@@ -231,6 +253,8 @@ def _surplus(seen: Observed, cap: int, timing: Timing) -> Action:
 
 def _with_pod(seen: Observed, session: Session, pod: PodView, timing: Timing) -> Action:
     ended = outcome(pod, node_lost=seen.node_lost)
+    if pod.pooled and session.status.phase is Phase.CREATING and (why := ended or _silent(seen, timing)):
+        return LeavePod(pod, why)
     if ended is not None:
         return _last_words(seen, pod, timing) or _finish(seen, ended)
     if session.status.phase is Phase.CREATING:
@@ -240,6 +264,15 @@ def _with_pod(seen: Observed, session: Session, pod: PodView, timing: Timing) ->
     if session.status.phase is Phase.BUSY:
         return _busy(seen, pod, timing)
     return Wait()
+
+
+def _silent(seen: Observed, timing: Timing) -> End | None:
+    """Return why a pod that was warm will not serve, though it lives."""
+    if isinstance(seen.claim, Refused):
+        return end(Reason.START_FAILED, seen.claim.message) if seen.claim.elsewhere else None
+    if seen.claim is None and seen.asked_for >= timing.warm_answer:
+        return end(Reason.START_FAILED, "the agent of a warm pod did not answer")
+    return None
 
 
 def _last_words(seen: Observed, pod: PodView, timing: Timing) -> Wait | None:
@@ -275,6 +308,8 @@ def _start(seen: Observed, pod: PodView, timing: Timing) -> Action:
         return _finish(seen, _too_late(pod))
     if pod.address and not seen.claiming:
         return ClaimPod(pod, seen.archetype)
+    if pod.pooled:
+        return Wait(min(waiting.seconds or 0.0, timing.warm_answer - seen.asked_for))
     return waiting
 
 

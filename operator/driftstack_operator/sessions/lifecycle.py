@@ -20,6 +20,8 @@ from driftstack_common.times import now
 from driftstack_operator.events import Recorder
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.pods.view import PodView
+from driftstack_operator.pools.reconcile import Pools
+from driftstack_operator.reasons import End
 from driftstack_operator.sessions import decide as d
 from driftstack_operator.sessions.asking import Asking, Question
 from driftstack_operator.sessions.counting import Counting
@@ -41,6 +43,7 @@ class Sessions:
     """Reconciles sessions, each by its uid.
 
     Args:
+        pools: where warm pods come from; told of every start and its end.
         gone: told of a session whose object is gone, the moment that is known.
         answered: told the uid of a session whose agent answered a claim.
     """
@@ -55,6 +58,7 @@ class Sessions:
         settings: Settings,
         recorder: Recorder,
         metrics: Metrics,
+        pools: Pools,
         answered: Callable[[str], None],
         gone: Callable[[Session], None],
     ) -> None:
@@ -62,6 +66,7 @@ class Sessions:
         self._store = store
         self._keys = keys
         self._settings = settings
+        self._pools = pools
         self._answered = answered
         self._gone = gone
         self._timing = d.Timing(
@@ -70,6 +75,7 @@ class Sessions:
             surplus=settings.surplus_seconds,
             busy_check=settings.busy_check_seconds,
             last_words=settings.last_words_seconds,
+            warm_answer=settings.warm_answer_seconds,
         )
         self.tracks = Tracks()
         self._starting = Starting(
@@ -81,11 +87,12 @@ class Sessions:
             settings=settings,
             recorder=recorder,
             metrics=metrics,
+            pools=pools,
             answered=answered,
         )
         self.claims = self._starting.claims
         self.asking = Asking(agents, self._agent_answered)
-        self.sight = Sight(kube, store, self.tracks, self.claims, self.asking, agents, settings)
+        self.sight = Sight(kube, store, self.tracks, self.claims, self.asking, agents, pools, settings)
         self._counting = Counting(agents, keys)
         self._ending = Ending(kube, store, recorder, metrics)
 
@@ -123,6 +130,8 @@ class Sessions:
         match action:
             case d.DeletePods(pods):
                 await self._delete_pods(pods, lost=seen.node_lost)
+            case d.LeavePod(pod, why):
+                await self._leave(session, pod, why, lost=seen.node_lost)
             case d.AskAgent(pod):
                 self._ask_agent(session, pod)
             case d.MarkIdle():
@@ -141,12 +150,21 @@ class Sessions:
                 await self._starting.hold(session)
             case d.CreatePod():
                 await self._starting.create_pod(session, self._account(session), action)
+            case d.TakePod():
+                await self._starting.take(session, self._account(session), action)
             case d.ClaimPod():
                 self._starting.claim(session, self._account(session), action)
             case d.MarkReady():
                 await self._starting.mark_ready(session, action)
             case d.TellReady():
                 await self._starting.tell_ready(session)
+
+    async def _leave(self, session: Session, pod: PodView, why: End, *, lost: bool) -> None:
+        """Give up a pod that was warm; the next look finds another, or none."""
+        logger.warning("warm pod left", session=session.uid, pod=pod.name, why=why.message)
+        await self._ending.delete_pod(pod, lost=lost)
+        self._pools.lost(pod, why)
+        self._starting.forget_claim(session.uid)
 
     # -- life
 
@@ -189,6 +207,7 @@ class Sessions:
         track = self.tracks.of(session)
         self.claims.cancel(session.uid)
         self.asking.cancel(session.uid)
+        self._pools.ended(session.uid)
         record: Record | None = None
         if action.end is not None:
             track.verdict = action.end
@@ -240,7 +259,9 @@ class Sessions:
 
     def _note_progress(self, uid: str, seen: d.Observed) -> None:
         track = self.tracks.get(uid)
-        if track is not None and seen.pod is not None and seen.pod.running and track.pod_running_at is None:
+        if seen.pod is None or seen.pod.pooled:  # it ran before
+            return
+        if track is not None and seen.pod.running and track.pod_running_at is None:
             track.pod_running_at = now()
             self.claims.hurry(uid)
 
@@ -253,6 +274,7 @@ class Sessions:
     def _forget(self, uid: str) -> None:
         self.claims.cancel(uid)
         self.asking.cancel(uid)
+        self._pools.ended(uid)
         self.tracks.drop(uid)
 
     def _remove(self, session: Session) -> None:

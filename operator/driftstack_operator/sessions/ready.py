@@ -70,7 +70,7 @@ def ready_status(session: Session, known: Observations) -> SessionStatus:
         ],
         last_transition_time=ready,
         ready_in=f"{took:.2f}s",
-        pool="miss",
+        pool="hit" if known.pod.pooled else "miss",
         stages=Stages(
             accepted=format_time(known.seen_at),
             pod_created=_optional(known.pod_created_at),

@@ -22,6 +22,7 @@ from driftstack_common.names import ACCOUNT_NAMESPACE_PREFIX, archetype_name
 from driftstack_common.times import now, parse_time
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.policy import cap_of
+from driftstack_operator.pools.reconcile import Pools
 from driftstack_operator.sessions.asking import Asking
 from driftstack_operator.sessions.claims import Claims
 from driftstack_operator.sessions.decide import Observed, holds_slot
@@ -48,6 +49,7 @@ class Sight:
         tracks: what this operator remembers.
         claims, asking: which agents are being asked.
         agents: for direct looks at those on silent nodes.
+        pools: what is warm.
         settings: namespaces, pool and tiers.
     """
 
@@ -59,8 +61,10 @@ class Sight:
         claims: Claims,
         asking: Asking,
         agents: AgentClient,
+        pools: Pools,
         settings: Settings,
     ) -> None:
+        self._pools = pools
         self._agents = agents
         self._kube = kube
         self._store = store
@@ -89,11 +93,10 @@ class Sight:
             wanted = archetype_name(self.slug_of(session))
             await self._fetch(self._store.archetypes, Archetype.KIND, session.metadata.namespace or "", wanted)
             await self._fetch(self._store.archetypes, Archetype.KIND, self._settings.system_namespace, wanted)
-        if self._pool() is None:
+        wanted_pool = self._pool_name(session)
+        if self._pool(wanted_pool) is None:
             with suppress(Forbidden):  # the browser namespace is gone, and with it the right to look into it
-                await self._fetch(
-                    self._store.pools, Pool.KIND, self._settings.browser_namespace, self._settings.pool
-                )
+                await self._fetch(self._store.pools, Pool.KIND, self._settings.browser_namespace, wanted_pool)
 
     async def _look_for_pod(self, session: Session, name: str) -> None:
         """Fetch a started session's pod before it is called gone: its session may be known before it is."""
@@ -126,6 +129,8 @@ class Sight:
             track = self._tracks.begin(uid, int(session.metadata.resource_version or 0))
         pod, strays = self._pods(session, track, pods)
         account = self.account_of(session)
+        unstarted = pod is None and session.status.browser is None
+        pool, pool_refused = self._pool_of(session) if unstarted else (None, "")
         return Observed(
             session=session,
             pod=pod,
@@ -134,14 +139,17 @@ class Sight:
             recorded=track.recorded,
             verdict=track.verdict,
             cap=cap_of(account, self._settings.tiers, now()) if account is not None else None,
-            # Only a session that may start is one of several that do.
-            ahead=self._ahead(session, track) if pod is None and session.status.browser is None else 0,
+            # Counting all others is for a session that may start; a large account's running ones would pay for it.
+            ahead=self._ahead(session, track) if unstarted else 0,
             slug=self.slug_of(session),
             archetype=self.archetype_of(session),
-            pool=self._pool(),
+            pool=pool,
+            pool_refused=pool_refused,
+            candidate=self._candidate(uid, pool) if unstarted else None,
             problem=track.problem,
             claim=track.claim,
             claiming=self._claims.running(uid),
+            asked_for=time.monotonic() - track.asked_since if track.asked_since is not None else 0.0,
             ready_refused=track.ready_refused,
             untold=not track.told_ready and _is_news(session),
             asking=self._asking.running(uid),
@@ -199,6 +207,13 @@ class Sight:
         self, session: Session, track: Track, pods: list[PodView]
     ) -> tuple[PodView | None, tuple[PodView, ...]]:
         """Return the session's own pod and the others; of several, the one that its status names."""
+        if session.status.browser is None:
+            # A warm pod that goes before its session was ready is not the end of it.
+            going = tuple(pod for pod in pods if pod.pooled and pod.deleting)
+            pods = [pod for pod in pods if pod not in going]
+            lost = track.lost_pod if track.lost_pod is not None and not track.lost_pod.pooled else None
+            if not pods:
+                return lost, going
         if not pods:
             return track.lost_pod, ()
         named = session.status.browser.pod if session.status.browser is not None else ""
@@ -229,8 +244,34 @@ class Sight:
         most = max(0.0, self._settings.start_timeout_seconds - FAIR)
         return min(max(0.0, (track.seen_at - begun).total_seconds()), most)
 
-    def _pool(self) -> Pool | None:
-        return self._store.pools.get(self._settings.browser_namespace, self._settings.pool)
+    def _candidate(self, uid: str, pool: Pool | None) -> PodView | None:
+        kept = self._pools.index.kept_for(uid)
+        return kept if kept is not None or pool is None else self._pools.index.pick(pool.metadata.name)
+
+    def _pool_name(self, session: Session) -> str:
+        archetype = self.archetype_of(session)
+        asked = session.spec.pool or (archetype.spec.pool if archetype is not None else None)
+        return asked or self._settings.pool
+
+    def _pool_of(self, session: Session) -> tuple[Pool | None, str]:
+        """Return the pool that the session starts from, or why it can't have the one that is named for it."""
+        name = self._pool_name(session)
+        pool = self._pool(name)
+        if name == self._settings.pool:
+            return pool, ""
+        if pool is not None and (pool.spec.selectable or self._named_by_catalogue(session)):
+            return pool, ""
+        return None, f"no BrowserPool {name!r} that the session may start from: it has to be `selectable`"
+
+    def _named_by_catalogue(self, session: Session) -> bool:
+        """Whether the session's pool was chosen by who runs the installation."""
+        archetype = self.archetype_of(session)
+        if archetype is None or session.spec.pool is not None:
+            return False
+        return archetype.metadata.namespace == self._settings.system_namespace
+
+    def _pool(self, name: str) -> Pool | None:
+        return self._store.pools.get(self._settings.browser_namespace, name)
 
     async def _fetch(self, shelf: Shelf[Any], kind: Kind, namespace: str, name: str) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -16,6 +17,7 @@ from driftstack_common.kube.errors import (
     Forbidden,
     Invalid,
     KubeError,
+    NotFound,
     QuotaExceeded,
     Unreachable,
 )
@@ -25,8 +27,10 @@ from driftstack_common.protocol import Claim, Claimed, Limits
 from driftstack_common.times import now
 from driftstack_operator.events import Recorder, ready_event
 from driftstack_operator.metrics import Metrics
-from driftstack_operator.pods.builder import Owner, build_pod
+from driftstack_operator.pods.builder import Owner, build_pod, taking
+from driftstack_operator.pods.view import PodView
 from driftstack_operator.policy import limits_of
+from driftstack_operator.pools.reconcile import Pools
 from driftstack_operator.reasons import Reason, end
 from driftstack_operator.sessions import decide as d
 from driftstack_operator.sessions.claims import Claims, Target
@@ -52,6 +56,7 @@ class Starting:
         keys: makes the agents' tokens.
         settings: namespaces and tiers.
         recorder, metrics: told what was reached.
+        pools: where warm pods come from.
         answered: told the uid of a session whose agent answered a claim.
     """
 
@@ -66,6 +71,7 @@ class Starting:
         settings: Settings,
         recorder: Recorder,
         metrics: Metrics,
+        pools: Pools,
         answered: Callable[[str], None],
     ) -> None:
         self._kube = kube
@@ -75,6 +81,7 @@ class Starting:
         self._settings = settings
         self._recorder = recorder
         self._metrics = metrics
+        self._pools = pools
         self._answered = answered
         self.claims = Claims(agents, self._claim_done)
 
@@ -94,6 +101,7 @@ class Starting:
         """Create the session's pod, or find it; what refused it is remembered as the session's problem."""
         track = self._tracks.of(session)
         track.reserved = True  # before the first await: the next session of the account counts this one
+        self._pools.begins(session.uid, action.pool.metadata.name)
         body = self._pod(session, self._limits(session, account), action)
         try:
             stored = await self._kube.create(POD, self._settings.browser_namespace, body)
@@ -116,29 +124,71 @@ class Starting:
     def _pod(self, session: Session, limits: Limits, action: d.CreatePod) -> Body:
         return build_pod(
             action.pool,
-            Owner(session.uid, session.metadata.namespace or "", session.metadata.name),
+            _owner(session),
             token=self._keys.token(browser_pod_name(session.uid)),
             token_key=self._keys.current,
             max_duration_seconds=limits.duration_seconds,
             image_pull_policy=self._settings.image_pull_policy,
         )
 
-    def claim(self, session: Session, account: Account, action: d.ClaimPod) -> None:
+    async def take(self, session: Session, account: Account, action: d.TakePod) -> None:
+        """Make a warm pod the session's: its agent is asked while the API server is.
+
+        The pod's state tells afterwards whether it worked: one that somebody else has taken, or removes, is left.
+        """
+        track, pod = self._tracks.of(session), action.pod
+        track.reserved = True  # before the first await, as in create_pod
+        self._pools.begins(session.uid, pod.pool)
+        self._pools.take(pod, session.uid)
+        if track.claim is None:
+            self.claim(session, account, action)
+        duration = self._limits(session, account).duration_seconds
+        patch = taking(pod, _owner(session), moment=now(), max_duration_seconds=duration)
+        stored: Body | None
+        try:
+            stored = await self._kube.json_patch(POD, pod.namespace, pod.name, patch)
+        except (Invalid, NotFound):
+            stored = await self._seen(pod)
+        if stored is None:
+            self._store.pods.remove(pod.uid)
+        else:
+            self._store.pods.apply(stored)
+        self._pools.release(session.uid)
+        if pod.uid not in self._store.pods.group(session.uid):
+            self.forget_claim(session.uid)
+
+    async def _seen(self, pod: PodView) -> Body | None:
+        """Return a pod as it is: an earlier try may have worked whose answer was lost."""
+        try:
+            return await self._kube.get(POD, pod.namespace, pod.name)
+        except NotFound:
+            return None
+
+    def forget_claim(self, uid: str) -> None:
+        """Forget what an agent was asked and said: the session gets another pod."""
+        self.claims.cancel(uid)
+        track = self._tracks.get(uid)
+        if track is not None:
+            track.claim = track.asked_since = None
+
+    def claim(self, session: Session, account: Account, action: d.ClaimPod | d.TakePod) -> None:
         """Begin to ask; the answer, an event or the end of the start's time brings the session back."""
-        pod = action.pod
+        pod, track = action.pod, self._tracks.of(session)
         try:
             token = self._keys.token(pod.name, pod.token_key or None)
         except KeyError:
-            refused = d.Refused(f"agent key {pod.token_key!r} is no longer in the key ring")
-            self._tracks.of(session).claim = refused
+            refusal = f"agent key {pod.token_key!r} is no longer in the key ring"
+            track.claim = d.Refused(refusal, elsewhere=pod.pooled)
             return
+        if track.asked_since is None:
+            track.asked_since = time.monotonic()
         claim = Claim(
             session=session.uid,
             device=action.archetype.spec.device,
             limits=self._limits(session, account),
             pace=session.spec.behavioral_profile,
         )
-        self.claims.start(session.uid, Target(address=pod.address, token=token, claim=claim))
+        self.claims.claim(session.uid, Target(address=pod.address, token=token, claim=claim, pooled=pod.pooled))
 
     def _claim_done(self, uid: str, answer: Claimed | d.Refused) -> None:
         track = self._tracks.get(uid)
@@ -149,6 +199,7 @@ class Starting:
     async def mark_ready(self, session: Session, action: d.MarkReady) -> None:
         """Write the whole status; one that is refused again and again ends the start."""
         track = self._tracks.of(session)
+        took = time.monotonic() - track.asked_since if track.asked_since is not None else None
         try:
             stored = await self._write_status(session, action, track)
         except (Invalid, Forbidden) as error:
@@ -160,6 +211,7 @@ class Starting:
             raise
         ready = self._store.sessions.apply(stored) or session
         self._metrics.started.labels(ready.status.pool or "miss").inc()
+        self._pools.served(session.uid, action.pod, took)
         self._measure(session, track)
         logger.info("session ready", session=session.uid, pod=action.pod.name, ready_in=ready.status.ready_in)
 
@@ -197,3 +249,7 @@ class Starting:
 
     def _limits(self, session: Session, account: Account) -> Limits:
         return limits_of(session.spec, account, self._settings.tiers, now())
+
+
+def _owner(session: Session) -> Owner:
+    return Owner(session.uid, session.metadata.namespace or "", session.metadata.name)

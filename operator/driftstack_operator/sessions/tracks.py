@@ -27,6 +27,7 @@ class Track(msgspec.Struct, kw_only=True):
         seen, seen_at: when that was, monotonic seconds and time of day.
         reserved: its pod is being made, so it holds a slot of its account.
         pod_created_at, pod_running_at: when those stages were observed.
+        asked_since: since when the agent of its pod has been asked to take it (monotonic).
         problem: why its pod could not be created.
         lost_pod: its pod as it last looked, once it is gone.
         leaving_since: when its pod was first seen to be deleted (monotonic).
@@ -48,6 +49,7 @@ class Track(msgspec.Struct, kw_only=True):
     pod_running_at: datetime | None = None
     lost_pod: PodView | None = None
     claim: Claimed | Refused | None = None
+    asked_since: float | None = None
     problem: End | None = None
     verdict: End | None = None
     recorded: bool = False

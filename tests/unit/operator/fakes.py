@@ -194,6 +194,7 @@ class FakeKube(KubeClient):
         name: str,
         *,
         uid: str | None = None,
+        version: str | None = None,
         grace_seconds: int | None = None,
     ) -> Body:
         self._record("delete", kind, name)
@@ -201,6 +202,8 @@ class FakeKube(KubeClient):
         body = self._find(kind, namespace, name)
         if uid is not None and body["metadata"]["uid"] != uid:
             raise Conflict("uid differs", status=409)
+        if version is not None and body["metadata"]["resourceVersion"] != version:
+            raise Conflict("resourceVersion differs", status=409)
         graceful = kind is POD and grace_seconds != 0
         if not graceful and not body["metadata"].get("finalizers"):
             self.vanish(kind, namespace, name)
@@ -253,6 +256,7 @@ class FakeAgents(AgentClient):
         problem: raised instead of an answer.
         step: what `activity` says is running.
         usage: what `activity` says was done.
+        holders: sessions by the address of the agent that they hold.
         living: answer on a silent node; otherwise the node took them along.
     """
 
@@ -262,6 +266,7 @@ class FakeAgents(AgentClient):
         self.step: str | None = None
         self.usage: dict[str, StepCounts] = {}
         self.living = False
+        self.holders: dict[str, str] = {}
 
     def guarded(self, guard: Guard) -> AgentClient:
         return self
@@ -272,7 +277,13 @@ class FakeAgents(AgentClient):
         if self.problem is not None:
             raise self.problem
         self.claimed.append((address, token, claim))
+        self.holders.setdefault(address, claim.session)
         return Claimed(session=claim.session, browser="HeadlessChrome/156", sandbox=None)
+
+    async def holder(self, address: str, token: str, *, timeout: float = 0) -> str | None:
+        if self.problem is not None:
+            raise self.problem
+        return self.holders.get(address)
 
     async def health(self, address: str, *, timeout: float = 0) -> Health:
         if not self.living:
@@ -304,7 +315,7 @@ def _merge(target: Body, patch: Body) -> Body:
 
 def _operate(body: Body, operation: Body) -> None:
     """The part of RFC 6902 that is used."""
-    *parents, last = operation["path"].strip("/").split("/")
+    *parents, last = [p.replace("~1", "/") for p in operation["path"].strip("/").split("/")]
     target: Any = body
     for part in parents:
         target = target[int(part)] if isinstance(target, list) else target.get(part)
@@ -313,6 +324,8 @@ def _operate(body: Body, operation: Body) -> None:
     field = int(last) if isinstance(target, list) else last
     missing = field >= len(target) if isinstance(target, list) else field not in target
     if operation["op"] == "test":
+        if missing and operation["value"] is None:  # as the API server's library sees it
+            return
         if missing or target[field] != operation["value"]:
             raise Invalid(f"test of {operation['path']} failed", status=422)
     elif operation["op"] == "remove":

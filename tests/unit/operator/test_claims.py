@@ -11,7 +11,7 @@ from driftstack_common.agent_client import AgentError, AgentProblem, AgentTimeou
 from driftstack_common.kinds.archetype import Device, Viewport
 from driftstack_common.protocol import Claim, Claimed, ProblemCode
 from driftstack_operator.leadership.elector import NotLeading
-from driftstack_operator.sessions import claims as module
+from driftstack_operator import polls as module
 from driftstack_operator.sessions.claims import Claims, Target
 from driftstack_operator.sessions.decide import Refused
 from tests.unit.operator.fakes import FakeAgents
@@ -47,8 +47,8 @@ async def test_an_operator_that_does_not_lead_is_no_refusal() -> None:
 async def ask(agents: Scripted) -> Claimed | Refused:
     answer: asyncio.Future[Claimed | Refused] = asyncio.get_running_loop().create_future()
     claims = Claims(agents, lambda _, result: answer.set_result(result))
-    claims.start("s", TARGET)
-    claims.start("s", TARGET)
+    claims.claim("s", TARGET)
+    claims.claim("s", TARGET)
     result = await asyncio.wait_for(answer, 5)
     assert not claims.running("s")
     return result
@@ -90,7 +90,7 @@ async def test_a_bug_ends_the_start_and_is_told() -> None:
 async def test_cancelled_claim_tells_nothing() -> None:
     told: list[str] = []
     claims = Claims(Scripted(*[AgentTimeout("late")] * 1000), lambda uid, _: told.append(uid))
-    claims.start("s", TARGET)
+    claims.claim("s", TARGET)
     await asyncio.sleep(0)
     claims.cancel("s")
     assert not claims.running("s")
@@ -101,6 +101,6 @@ async def test_cancelled_claim_tells_nothing() -> None:
 async def test_close_leaves_no_task_behind() -> None:
     claims = Claims(Scripted(*[AgentTimeout("late")] * 1000), lambda *_: None)
     for number in range(3):
-        claims.start(str(number), TARGET)
+        claims.claim(str(number), TARGET)
     await claims.close()
     assert [task for task in asyncio.all_tasks() if task.get_name().startswith("claim-")] == []

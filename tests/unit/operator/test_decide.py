@@ -20,13 +20,13 @@ from driftstack_operator.sessions.archive import build_record
 from driftstack_operator.sessions.decide import (
     Action,
     AddFinalizer,
-    ClaimPod,
     CreatePod,
     DeletePods,
     Finish,
     Forget,
     Observed,
     Refused,
+    TakePod,
     TellReady,
     Timing,
     Wait,
@@ -52,6 +52,8 @@ PODS: dict[str, PodView | None] = {
     "pending": pod(phase="Pending", ip=""),
     "addressed": pod(phase="Pending"),
     "running": pod(state=RUNNING),
+    "taken": pod(name="warm-1", state=RUNNING),
+    "taken and crashed": pod(name="warm-1", phase="Failed", state=ended("browser-crashed")),
     "deleting": pod(state=RUNNING, deleted=True),
     "deleting unstarted": pod(phase="Pending", deleted=True),
     "deleting and ended": pod(state=ended("terminated", exit_code=143), deleted=True),
@@ -126,6 +128,9 @@ BESIDES: dict[str, dict[str, Any]] = {
     "claiming": {"claiming": True},
     "claimed": {"claim": CLAIMED},
     "refused": {"claim": Refused("no")},
+    "held by another": {"claim": Refused("no", elsewhere=True)},
+    "unanswered": {"asked_for": 5.0},
+    "no such pool": {"pool": None, "pool_refused": "no such pool"},
     "ready refused": {"ready_refused": End(Reason.START_FAILED, "denied")},
     "untold": {"untold": True},
     "long step": {"busy_for": 5.0},
@@ -205,7 +210,8 @@ OBSERVED = st.builds(
     pool=st.sampled_from([None, pool()]),
     candidate=st.sampled_from([None, pod(name="warm")]),
     problem=st.sampled_from([None, End(Reason.UNSCHEDULABLE)]),
-    claim=st.sampled_from([None, CLAIMED, Refused("no")]),
+    claim=st.sampled_from([None, CLAIMED, Refused("no"), Refused("no", elsewhere=True)]),
+    asked_for=st.floats(0, 120),
     claiming=st.booleans(),
     ready_refused=st.sampled_from([None, End(Reason.START_FAILED)]),
     untold=st.booleans(),
@@ -220,7 +226,7 @@ OBSERVED = st.builds(
 @given(OBSERVED)
 def test_no_browser_starts_beyond_the_cap_without_account_or_for_an_ending_session(seen: Observed) -> None:
     action = decide(seen)
-    starts = isinstance(action, CreatePod) or (isinstance(action, ClaimPod) and action.pod is seen.candidate)
+    starts = isinstance(action, CreatePod | TakePod)
     if starts:
         assert seen.cap is not None
         assert seen.ahead < seen.cap

@@ -45,6 +45,9 @@ class Touched:
     def touch_limits(self, name: str) -> None:
         self.limits.append(name)
 
+    def touch_pool(self, name: str) -> None:
+        raise AssertionError(name)
+
     def touch_waiting(self, namespace: str = "") -> None:
         raise AssertionError(namespace)
 

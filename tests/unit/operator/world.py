@@ -28,10 +28,6 @@ class Died(BaseException):
 class Agents(FakeAgents):
     """Agents that keep to one session each."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.holders: dict[str, str] = {}
-
     async def claim(
         self, address: str, token: str, claim: Claim, *, timeout: float = 0, connect_timeout: float = 0
     ) -> Claimed:

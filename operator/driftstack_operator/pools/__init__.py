@@ -1,0 +1,1 @@
+"""Warm pods: how many there are, which session gets one, and what replaces it."""

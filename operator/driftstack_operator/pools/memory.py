@@ -1,0 +1,97 @@
+"""What this operator remembers of a pool; all of it can be lost and found again, but for counts of a few seconds."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Final
+
+from driftstack_common.kinds import Pool
+from driftstack_operator.pools.demand import Demand
+from driftstack_operator.reasons import End
+
+FIRST_BACKOFF: Final = 1.0
+LONGEST_BACKOFF: Final = 300.0
+FORGIVEN: Final = 60.0
+"""Seconds beyond the last back-off without a failure after which failures no longer count."""
+USUAL_START: Final = 1.0
+"""Seconds that a warm pod takes to start, before one has been seen to."""
+
+
+class Memory:
+    """One pool's: its counts, its failures, and how long its pods take to start."""
+
+    def __init__(self, pool: Pool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.uid = pool.metadata.uid
+        self.demand = Demand(clock)
+        self.hits, self.misses = pool.status.hits, pool.status.misses
+        self.problem: End | None = None
+        self.start_seconds = USUAL_START
+        self._written = -math.inf
+        self._failures = 0
+        self._blocked_until = -math.inf
+        self._short_since: float | None = None
+        self._began: dict[str, float] = {}
+
+    def served(self, *, warm: bool) -> None:
+        """A session became ready."""
+        if warm:
+            self.hits += 1
+        else:
+            self.misses += 1
+
+    def count_short(self, *, short: bool) -> float:
+        """Return for how many seconds the pool has lacked warm pods."""
+        if not short:
+            self._short_since = None
+            return 0.0
+        now = self._clock()
+        if self._short_since is None:
+            self._short_since = now
+        return now - self._short_since
+
+    def created(self, name: str) -> None:
+        """A pod of this name is being made."""
+        self._began[name] = self._clock()
+
+    def warmed(self, name: str) -> float | None:
+        """A pod has become warm; return how many seconds that took, if it was made in this term."""
+        self.problem = None
+        began = self._began.pop(name, None)
+        if began is None:
+            return None
+        took = self._clock() - began
+        self.start_seconds += (took - self.start_seconds) / 4
+        return took
+
+    def failed(self, name: str, problem: End) -> None:
+        """A pod could not be made, or is lost though nobody removed it: the next one waits, longer each time."""
+        now = self._clock()
+        if now > self._blocked_until + FORGIVEN:
+            self._failures = 0
+        self._blocked_until = now + min(FIRST_BACKOFF * 2**self._failures, LONGEST_BACKOFF)
+        self._failures = min(self._failures + 1, 16)
+        self.problem = problem
+        self.gone(name)
+
+    def gone(self, name: str) -> None:
+        """A pod is not waited for any more."""
+        self._began.pop(name, None)
+
+    def waited(self, name: str) -> float:
+        """Return for how many seconds a pod has been starting, as far as this operator knows."""
+        return self._clock() - self._began.setdefault(name, self._clock())
+
+    def wrote(self) -> None:
+        """The status was written."""
+        self._written = self._clock()
+
+    def since_written(self) -> float:
+        """Return for how many seconds the status has not been written."""
+        return self._clock() - self._written
+
+    def blocked_for(self) -> float:
+        """Return in how many seconds pods may be made again."""
+        return max(0.0, self._blocked_until - self._clock())

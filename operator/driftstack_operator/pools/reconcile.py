@@ -1,0 +1,366 @@
+"""Keeps pools: starts warm pods, asks their agents, removes what is old or too many, and says how it stands.
+
+The half of a claim that an operator left undone when it died is found here: an agent that is held though its pod is
+labelled warm. Its session gets the pod, if it still wants one; otherwise the pod goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from driftstack_common.agent_client import AgentClient, AgentError, AgentProblem
+from driftstack_common.agent_token import KeyRing
+from driftstack_common.kinds import Pool, Session
+from driftstack_common.kube.client import POD, KubeClient
+from driftstack_common.kube.errors import Conflict, KubeError, NotFound, Unreachable
+from driftstack_common.logging import get_logger
+from driftstack_common.names import warm_pod_name
+from driftstack_common.protocol import ProblemCode
+from driftstack_common.times import now
+from driftstack_operator.metrics import Metrics
+from driftstack_operator.pods.builder import build_warm_pod, template_of
+from driftstack_operator.pods.outcome import hopeless, outcome, stuck
+from driftstack_operator.pods.view import PodView
+from driftstack_operator.polls import Polls
+from driftstack_operator.pools.demand import Starts, desired
+from driftstack_operator.pools.index import WarmPods
+from driftstack_operator.pools.memory import Memory
+from driftstack_operator.pools.plan import Calm, Cause, Member, plan
+from driftstack_operator.pools.status import Count, body_of, due_in, status_of
+from driftstack_operator.reasons import End, Reason, end
+from driftstack_operator.settings import Settings
+from driftstack_operator.store import Store, pool_group
+
+ASKED_FIRST: Final = 1.0
+"""Seconds for which a new leader waits for the warm pods' agents before it serves anybody."""
+
+logger = get_logger(__name__)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What an agent said: the uid of the session that holds it, None for nobody; or why it will not serve."""
+
+    holder: str | None = None
+    refusal: str = ""
+
+
+class Pools:
+    """Reconciles pools, each by its name.
+
+    Args:
+        kube: client to write with.
+        agents: client to ask with.
+        store: what is observed; learns what each write answered.
+        keys: makes the agents' tokens.
+        settings: namespaces, and how calm it must be for a refill.
+        metrics: told what was done.
+        touch_pool, touch_session: have a pool, by name, or a session, by uid, reconciled.
+    """
+
+    def __init__(
+        self,
+        *,
+        kube: KubeClient,
+        agents: AgentClient,
+        store: Store,
+        keys: KeyRing,
+        settings: Settings,
+        metrics: Metrics,
+        touch_pool: Callable[[str], None],
+        touch_session: Callable[[str], None],
+    ) -> None:
+        self._kube = kube
+        self._agents = agents
+        self._store = store
+        self._keys = keys
+        self._settings = settings
+        self._metrics = metrics
+        self._touch_pool = touch_pool
+        self._touch_session = touch_session
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a term: nothing is known of what agents said before it."""
+        self.index = WarmPods(self._usable)
+        self.starts = Starts()
+        self._memories: dict[str, Memory] = {}
+        self._refused: dict[str, str] = {}
+        self._asking: Polls[Answer] = Polls("warm", self._answered, lambda error: Answer(refusal=repr(error)))
+
+    async def close(self) -> None:
+        """Ask no agent any more."""
+        await self._asking.close()
+
+    async def ask_all(self) -> None:
+        """Ask the agents of all waiting pods, and wait a moment for their answers."""
+        for pod in self._store.pods.values():
+            self._ask(pod)
+        await self._asking.wait(ASKED_FIRST)
+
+    # -- what sessions do
+
+    def take(self, pod: PodView, session: str) -> None:
+        """A session takes a pod; it is kept for it until `release`."""
+        self._asking.cancel(pod.uid)
+        self.index.take(pod, session)
+        self._touch_pool(pod.pool)
+
+    def release(self, session: str) -> None:
+        """A session has its pod, or needs none any more: then the pod's agent is asked again whose it is."""
+        pod = self.index.kept_for(session)
+        self.index.release(session)
+        if pod is not None:
+            self._touch_pool(pod.pool)
+
+    def begins(self, session: str, pool: str) -> None:
+        """A session's start begins."""
+        memory = self._memory(pool)
+        if self.starts.begun(session) and memory is not None:
+            memory.demand.came()
+
+    def served(self, session: str, pod: PodView, took: float | None) -> None:
+        """A session is about to be called ready; its agent and its pod were asked for it for so many seconds."""
+        self.starts.ended(session)
+        memory = self._memory(pod.pool)
+        if memory is not None:
+            memory.served(warm=pod.pooled)
+        self._metrics.pool_claims.labels(pod.pool, "hit" if pod.pooled else "miss").inc()
+        if pod.pooled and took is not None:
+            self._metrics.pool_claim_seconds.labels(pod.pool).observe(took)
+        self._touch_pool(pod.pool)
+
+    def ended(self, session: str) -> None:
+        """A session has ended, or its start has."""
+        self.starts.ended(session)
+        self.release(session)
+
+    def lost(self, pod: PodView, problem: End) -> None:
+        """A pod that a session took did not serve it."""
+        memory = self._memory(pod.pool)
+        if memory is not None:
+            memory.failed(pod.name, problem)
+        self._metrics.pool_claims.labels(pod.pool, "lost").inc()
+
+    # -- reconciliation
+
+    async def reconcile(self, name: str) -> float | None:
+        """Do what can be done for the pool now; return when to look again, seconds."""
+        pods = self._waiting(name)
+        memory = self._memory(name)
+        pool = self._pool(name)
+        if pool is None or memory is None:
+            self._memories.pop(name, None)
+            self._metrics.forget_pool(name)
+            for pod in pods:
+                await self._delete(pod, Cause.SURPLUS)
+            return None
+        for pod in pods:
+            self._ask(pod)
+        members = self._members(pool, pods, memory)
+        wanted = desired(pool.spec, memory.demand.peak(), memory.start_seconds)
+        short_for = memory.count_short(short=sum(m.ready for m in members) < wanted)
+        calm = Calm(
+            quiet_for=self.starts.quiet_for(),
+            short_for=short_for,
+            wait=self._settings.refill_quiet_seconds,
+            patience=self._settings.refill_patience_seconds,
+        )
+        todo = plan(members, wanted, calm, nodes=len(self._store.nodes), blocked_for=memory.blocked_for())
+        for pod, cause in todo.delete:
+            failure = self._failure(pod) if cause is Cause.FAILED else None
+            await self._delete(pod, cause)
+            if failure is not None:
+                memory.failed(pod.name, failure)
+            memory.gone(pod.name)
+        await asyncio.gather(*(self._create(pool, memory) for _ in range(todo.create)))
+        status_due = await self._tell(pool, memory, wanted, short_for)
+        return min((seconds for seconds in (todo.again, status_due) if seconds is not None), default=None)
+
+    def _waiting(self, name: str) -> list[PodView]:
+        kept = self.index.kept()
+        pods = self._store.pods.group(pool_group(name)).values()
+        return sorted(
+            (p for p in pods if p.waits and p.uid not in kept), key=lambda p: (p.created_at or now(), p.name)
+        )
+
+    def _members(self, pool: Pool, pods: list[PodView], memory: Memory) -> list[Member]:
+        template = template_of(pool, self._keys.current, self._settings.image_pull_policy)
+        members = []
+        for pod in pods:
+            ready = self.index.offered(pod.uid)
+            stale = pod.template != template or self._age(pod) > pool.spec.max_age_seconds
+            if ready and stale:
+                self.index.offer(pod)  # behind those of today
+            members.append(Member(pod=pod, ready=ready, stale=stale, failed=self._is_failed(pod, ready, memory)))
+        return members
+
+    def _age(self, pod: PodView) -> float:
+        return (now() - pod.created_at).total_seconds() if pod.created_at is not None else 0.0
+
+    def _is_failed(self, pod: PodView, ready: bool, memory: Memory) -> bool:
+        if pod.over or pod.uid in self._refused or self._lost_in(pod) == 0:
+            return True
+        # What hinders a pod that doesn't run yet may pass, and the kubelet tries again by itself.
+        return not ready and pod.running and memory.waited(pod.name) > self._settings.start_timeout_seconds
+
+    def _failure(self, pod: PodView) -> End:
+        ended = outcome(pod, node_lost=self._lost_in(pod) == 0)
+        refusal = self._refused.get(pod.uid, "the agent did not answer in time")
+        return ended or end(Reason.START_FAILED, refusal)
+
+    def _lost_in(self, pod: PodView) -> float | None:
+        return self._store.node_lost_in(pod.node, self._settings.node_patience_seconds)
+
+    async def _create(self, pool: Pool, memory: Memory) -> None:
+        name = warm_pod_name()
+        body = build_warm_pod(
+            pool,
+            name,
+            token=self._keys.token(name),
+            token_key=self._keys.current,
+            image_pull_policy=self._settings.image_pull_policy,
+        )
+        memory.created(name)
+        try:
+            self._store.pods.apply(await self._kube.create(POD, self._settings.browser_namespace, body))
+        except Unreachable:  # it may be there, or not: the watch tells
+            raise
+        except KubeError as error:
+            memory.failed(name, end(Reason.START_FAILED, f"a warm pod could not be created: {error.message}"))
+            self._touch_pool(pool.metadata.name)
+            return
+        self._metrics.pool_started.labels(pool.metadata.name).inc()
+
+    async def _delete(self, pod: PodView, cause: Cause) -> None:
+        """Delete a pod as it is known: one that has been taken meanwhile is another version, and stays."""
+        self.index.forget(pod.uid)
+        self._asking.cancel(pod.uid)
+        self._refused.pop(pod.uid, None)
+        grace = 0 if self._lost_in(pod) == 0 else None
+        where = (pod.namespace, pod.name)
+        try:
+            answer = await self._kube.delete(POD, *where, uid=pod.uid, version=pod.version, grace_seconds=grace)
+        except NotFound:
+            self._store.pods.remove(pod.uid)
+            return
+        except Conflict:  # the watch brings what it is now
+            return
+        if answer.get("kind") == POD.name:
+            self._store.pods.apply(answer)
+        logger.info("warm pod removed", pod=pod.name, pool=pod.pool, cause=cause.value)
+        self._metrics.pool_removed.labels(pod.pool, cause.value).inc()
+
+    # -- agents
+
+    def _ask(self, pod: PodView) -> None:
+        """Have the agent asked whose it is, unless that is known or being asked."""
+        known = self.index.offered(pod.uid) or pod.uid in self._refused or pod.uid in self.index.kept()
+        if known or not pod.waits or pod.over or not pod.address or self._asking.running(pod.uid):
+            return
+        try:
+            token = self._keys.token(pod.name, pod.token_key or None)
+        except KeyError:
+            self._refused[pod.uid] = f"agent key {pod.token_key!r} is no longer in the key ring"
+            return
+        self._asking.start(pod.uid, partial(self._once, pod.address, token))
+
+    async def _once(self, address: str, token: str) -> Answer | None:
+        try:
+            return Answer(holder=await self._agents.holder(address, token))
+        except AgentProblem as problem:
+            return None if problem.code is ProblemCode.STARTING else Answer(refusal=str(problem))
+        except AgentError:
+            return None
+
+    def _answered(self, uid: str, answer: Answer) -> None:
+        pod = self._store.pods.by_uid(uid)
+        if pod is None or not pod.waits:
+            return
+        if answer.refusal:
+            self._refused[uid] = answer.refusal
+        elif answer.holder is None:
+            self._warmed(pod)
+        elif self._still_wants(self._store.sessions.by_uid(answer.holder)):
+            self.index.take(pod, answer.holder)
+            self._touch_session(answer.holder)
+        else:
+            self._refused[uid] = f"session {answer.holder}, which is gone, holds it"
+        self._touch_pool(pod.pool)
+
+    def _warmed(self, pod: PodView) -> None:
+        self.index.offer(pod)
+        memory = self._memory(pod.pool)
+        took = memory.warmed(pod.name) if memory is not None else None
+        if took is not None:
+            self._metrics.pool_refill.labels(pod.pool).observe(took)
+
+    def _still_wants(self, session: Session | None) -> bool:
+        """Whether a session has not got a pod yet."""
+        if session is None or session.ending or session.status.browser is not None:
+            return False
+        return not self._store.pods.group(session.uid) and self.index.kept_for(session.uid) is None
+
+    def _usable(self, uid: str) -> PodView | None:
+        pod = self._store.pods.by_uid(uid)
+        if pod is None or not pod.waits or pod.over or not pod.address or self._lost_in(pod) is not None:
+            return None
+        return pod
+
+    # -- status
+
+    async def _tell(self, pool: Pool, memory: Memory, wanted: int, short_for: float) -> float | None:
+        """Write the status if it is due; return when it will be."""
+        pods = self._waiting(pool.metadata.name)
+        ready = sum(self.index.offered(pod.uid) for pod in pods)
+        claimed = sum(bool(pod.session) and pod.pool == pool.metadata.name for pod in self._store.pods.values())
+        count = Count(
+            desired=wanted,
+            ready=ready,
+            starting=len(pods) - ready,
+            claimed=claimed,
+            hits=memory.hits,
+            misses=memory.misses,
+            short_for=short_for,
+        )
+        self._metrics.show_pool(
+            pool.metadata.name, warm=ready, starting=count.starting, claimed=claimed, desired=wanted
+        )
+        problem = next((found for pod in pods if (found := hopeless(pod) or stuck(pod))), memory.problem)
+        status = status_of(pool, count, problem, now())
+        due = due_in(pool.status, status, memory.since_written())
+        if due is None or due > 0:
+            return due
+        await self._write(pool, {"status": body_of(status)})
+        memory.wrote()
+        return None
+
+    async def _write(self, pool: Pool, patch: dict[str, Any]) -> None:
+        meta = pool.metadata
+        patch["metadata"] = {"uid": meta.uid}
+        try:
+            self._store.pools.apply(
+                await self._kube.merge_patch(Pool.KIND, meta.namespace, meta.name, patch, "status")
+            )
+        except (NotFound, Conflict):  # it has gone, or another has its name
+            return
+
+    # -- helpers of all
+
+    def _pool(self, name: str) -> Pool | None:
+        pool = self._store.pools.get(self._settings.browser_namespace, name)
+        return pool if pool is not None and pool.metadata.deletion_timestamp is None else None
+
+    def _memory(self, name: str) -> Memory | None:
+        """Return what is remembered of the pool that has this name now."""
+        pool = self._pool(name)
+        if pool is None:
+            return None
+        memory = self._memories.get(name)
+        if memory is None or memory.uid != pool.metadata.uid:
+            memory = self._memories[name] = Memory(pool)
+        return memory
