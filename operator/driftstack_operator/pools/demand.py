@@ -37,8 +37,8 @@ class Starts:
             self._last = self._clock()
 
     def quiet_for(self) -> float:
-        """Return for how many seconds no session has been starting; 0 while one is."""
-        return 0.0 if self._running else self._clock() - self._last
+        """Return for how many seconds no session has been starting; less than 0 while one is."""
+        return -1.0 if self._running else self._clock() - self._last
 
     def clear(self) -> None:
         """Forget all of them."""

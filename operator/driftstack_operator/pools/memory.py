@@ -20,7 +20,14 @@ USUAL_START: Final = 1.0
 
 
 class Memory:
-    """One pool's: its counts, its failures, and how long its pods take to start."""
+    """One pool's: its counts, its failures, and how long its pods take to start.
+
+    Attributes:
+        blocked_until: before that no pod is made (monotonic seconds).
+        written_at: when the status was written.
+        short_since: since when the pool has lacked warm pods.
+        problem: why the last pod that failed did; None after one has become warm.
+    """
 
     def __init__(self, pool: Pool, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -29,11 +36,12 @@ class Memory:
         self.hits, self.misses = pool.status.hits, pool.status.misses
         self.problem: End | None = None
         self.start_seconds = USUAL_START
-        self._written = -math.inf
+        self.written_at = -math.inf
         self._failures = 0
-        self._blocked_until = -math.inf
-        self._short_since: float | None = None
+        self.blocked_until = -math.inf
+        self.short_since: float | None = None
         self._began: dict[str, float] = {}
+        self._made: dict[str, float] = {}
 
     def served(self, *, warm: bool) -> None:
         """A session became ready."""
@@ -45,16 +53,16 @@ class Memory:
     def count_short(self, *, short: bool) -> float:
         """Return for how many seconds the pool has lacked warm pods."""
         if not short:
-            self._short_since = None
+            self.short_since = None
             return 0.0
         now = self._clock()
-        if self._short_since is None:
-            self._short_since = now
-        return now - self._short_since
+        if self.short_since is None:
+            self.short_since = now
+        return now - self.short_since
 
     def created(self, name: str) -> None:
         """A pod of this name is being made."""
-        self._began[name] = self._clock()
+        self._began[name] = self._made[name] = self._clock()
 
     def warmed(self, name: str) -> float | None:
         """A pod has become warm; return how many seconds that took, if it was made in this term."""
@@ -69,9 +77,9 @@ class Memory:
     def failed(self, name: str, problem: End) -> None:
         """A pod could not be made, or is lost though nobody removed it: the next one waits, longer each time."""
         now = self._clock()
-        if now > self._blocked_until + FORGIVEN:
+        if now > self.blocked_until + FORGIVEN:
             self._failures = 0
-        self._blocked_until = now + min(FIRST_BACKOFF * 2**self._failures, LONGEST_BACKOFF)
+        self.blocked_until = now + min(FIRST_BACKOFF * 2**self._failures, LONGEST_BACKOFF)
         self._failures = min(self._failures + 1, 16)
         self.problem = problem
         self.gone(name)
@@ -79,6 +87,12 @@ class Memory:
     def gone(self, name: str) -> None:
         """A pod is not waited for any more."""
         self._began.pop(name, None)
+        self._made.pop(name, None)
+
+    def age(self, name: str) -> float | None:
+        """Return how old a pod is that was made in this term, in seconds: by no clock but this operator's own."""
+        made = self._made.get(name)
+        return None if made is None else self._clock() - made
 
     def waited(self, name: str) -> float:
         """Return for how many seconds a pod has been starting, as far as this operator knows."""
@@ -86,12 +100,12 @@ class Memory:
 
     def wrote(self) -> None:
         """The status was written."""
-        self._written = self._clock()
+        self.written_at = self._clock()
 
     def since_written(self) -> float:
         """Return for how many seconds the status has not been written."""
-        return self._clock() - self._written
+        return self._clock() - self.written_at
 
     def blocked_for(self) -> float:
         """Return in how many seconds pods may be made again."""
-        return max(0.0, self._blocked_until - self._clock())
+        return max(0.0, self.blocked_until - self._clock())

@@ -35,7 +35,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         ready: its agent says that it is warm.
         stale: made from another template than today's, or too old.
-        failed: it has ended, went with its node, or never answered.
+        failed: it has ended, went with its node, or never answered; it counts no more.
     """
 
     pod: PodView
@@ -48,7 +48,7 @@ class Calm(msgspec.Struct, frozen=True, kw_only=True):
     """How calm it is around the pool, in seconds.
 
     Attributes:
-        quiet_for: no session has been starting.
+        quiet_for: no session has been starting; less than 0 while one is.
         short_for: the pool has had too few pods.
         wait: quiet needed before a refill.
         patience: longest that a refill waits for quiet.
@@ -79,9 +79,8 @@ def plan(members: list[Member], desired: int, calm: Calm, *, nodes: int = 1, blo
     Args:
         blocked_for: seconds until pods may be started again, after some that failed.
     """
-    delete = [(m.pod, Cause.FAILED) for m in members if m.failed]
     alive = [m for m in members if not m.failed]
-    delete += [(m.pod, Cause.OUTDATED) for m in alive if m.stale and not m.ready]
+    delete = [(m.pod, Cause.OUTDATED) for m in alive if m.stale and not m.ready]
     ready = [m for m in alive if m.ready]
     starting = [m for m in alive if not m.ready and not m.stale]
     stale = [m for m in ready if m.stale]

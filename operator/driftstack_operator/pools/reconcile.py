@@ -88,7 +88,7 @@ class Pools:
         """Begin a term: nothing is known of what agents said before it."""
         self.index = WarmPods(self._usable)
         self.starts = Starts()
-        self._memories: dict[str, Memory] = {}
+        self.memories: dict[str, Memory] = {}
         self._refused: dict[str, str] = {}
         self._asking: Polls[Answer] = Polls("warm", self._answered, lambda error: Answer(refusal=repr(error)))
 
@@ -106,6 +106,9 @@ class Pools:
 
     def take(self, pod: PodView, session: str) -> None:
         """A session takes a pod; it is kept for it until `release`."""
+        memory = self._memory(pod.pool)
+        if memory is not None:
+            memory.gone(pod.name)
         self._asking.cancel(pod.uid)
         self.index.take(pod, session)
         self._touch_pool(pod.pool)
@@ -154,7 +157,7 @@ class Pools:
         memory = self._memory(name)
         pool = self._pool(name)
         if pool is None or memory is None:
-            self._memories.pop(name, None)
+            self.memories.pop(name, None)
             self._metrics.forget_pool(name)
             for pod in pods:
                 await self._delete(pod, Cause.SURPLUS)
@@ -170,12 +173,10 @@ class Pools:
             wait=self._settings.refill_quiet_seconds,
             patience=self._settings.refill_patience_seconds,
         )
+        await self._remove_failed(members, memory)
         todo = plan(members, wanted, calm, nodes=len(self._store.nodes), blocked_for=memory.blocked_for())
         for pod, cause in todo.delete:
-            failure = self._failure(pod) if cause is Cause.FAILED else None
             await self._delete(pod, cause)
-            if failure is not None:
-                memory.failed(pod.name, failure)
             memory.gone(pod.name)
         await asyncio.gather(*(self._create(pool, memory) for _ in range(todo.create)))
         status_due = await self._tell(pool, memory, wanted, short_for)
@@ -193,14 +194,25 @@ class Pools:
         members = []
         for pod in pods:
             ready = self.index.offered(pod.uid)
-            stale = pod.template != template or self._age(pod) > pool.spec.max_age_seconds
+            old = ready and self._age(pod, memory) > pool.spec.max_age_seconds
+            stale = old or pod.template != template
             if ready and stale:
                 self.index.offer(pod)  # behind those of today
             members.append(Member(pod=pod, ready=ready, stale=stale, failed=self._is_failed(pod, ready, memory)))
         return members
 
-    def _age(self, pod: PodView) -> float:
-        return (now() - pod.created_at).total_seconds() if pod.created_at is not None else 0.0
+    def _age(self, pod: PodView, memory: Memory) -> float:
+        """Return a pod's age, seconds; two clocks that differ must not have every new pod replaced."""
+        known = memory.age(pod.name)
+        if known is not None or pod.created_at is None:
+            return known or 0.0
+        return (now() - pod.created_at).total_seconds()
+
+    async def _remove_failed(self, members: list[Member], memory: Memory) -> None:
+        for pod in [member.pod for member in members if member.failed]:
+            failure = self._failure(pod)
+            await self._delete(pod, Cause.FAILED)
+            memory.failed(pod.name, failure)
 
     def _is_failed(self, pod: PodView, ready: bool, memory: Memory) -> bool:
         if pod.over or pod.uid in self._refused or self._lost_in(pod) == 0:
@@ -360,7 +372,7 @@ class Pools:
         pool = self._pool(name)
         if pool is None:
             return None
-        memory = self._memories.get(name)
+        memory = self.memories.get(name)
         if memory is None or memory.uid != pool.metadata.uid:
-            memory = self._memories[name] = Memory(pool)
+            memory = self.memories[name] = Memory(pool)
         return memory

@@ -308,9 +308,7 @@ def _start(seen: Observed, pod: PodView, timing: Timing) -> Action:
         return _finish(seen, _too_late(pod))
     if pod.address and not seen.claiming:
         return ClaimPod(pod, seen.archetype)
-    if pod.pooled:
-        return Wait(min(waiting.seconds or 0.0, timing.warm_answer - seen.asked_for))
-    return waiting
+    return waiting if not pod.pooled else Wait(timing.warm_answer - seen.asked_for)
 
 
 def _in_time(seen: Observed, timing: Timing, pod: PodView | None = None) -> Wait | None:

@@ -149,7 +149,8 @@ def archetype(slug: str = "default") -> Archetype:
 def pool_body(**spec: Any) -> Body:
     return {
         "metadata": {"name": "default", "namespace": "driftstack-browsers"},
-        "spec": {"image": "driftstack.local/agent:0123456789ab", **spec},
+        # Pods of the fake API server are as old as its fixed time.
+        "spec": {"image": "driftstack.local/agent:0123456789ab", "maxAgeSeconds": 10**9, **spec},
     }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 from collections.abc import Callable
 from secrets import token_hex
 from typing import Any
@@ -11,7 +13,14 @@ from driftstack_common.agent_token import KeyRing
 from driftstack_common.kinds import Account, Archetype, Pool, Record, Session
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import BINDING, LEASE, NAMESPACE, NODE, POD, QUOTA
-from driftstack_common.names import QUOTA_NAME, SESSION_QUOTA, SYSTEM_NAMESPACE, browser_pod_name
+from driftstack_common.names import (
+    LABEL_STATE,
+    QUOTA_NAME,
+    SESSION_QUOTA,
+    STATE_WARM,
+    SYSTEM_NAMESPACE,
+    browser_pod_name,
+)
 from driftstack_operator.app import Operator
 from driftstack_operator.leadership.elector import Elector
 from driftstack_operator.leadership.lease import NAME
@@ -50,17 +59,21 @@ class Rig:
         wire: carries each watch event to the operator; a test's own may be late, or lose some.
     """
 
-    def __init__(self, *, cap: int = 8, agents: FakeAgents | None = None, **settings: Any) -> None:
+    def __init__(
+        self, *, cap: int = 8, agents: FakeAgents | None = None, pool: Body | None = None, **settings: Any
+    ) -> None:
         self.kube = FakeKube()
         self.agents = agents or FakeAgents()
         self.wire: Callable[[Deliver, str, str, Body], None] = lambda deliver, *message: deliver(*message)
-        self.settings = load_settings(**{"last_words_seconds": 0, "node_patience_seconds": 0, **settings})
+        at_once = {"last_words_seconds": 0, "node_patience_seconds": 0, "refill_quiet_seconds": 0}
+        self.settings = load_settings(**{**at_once, **settings})
         self.lease_clock = 0.0
+        self._addresses = itertools.count(1)
         self.kube.put(
             NAMESPACE, {"metadata": {"name": ACCOUNT_NAMESPACE, "labels": {"driftstack.dev/account": ACCOUNT}}}
         )
         self.kube.put(NODE, {"metadata": {"name": "local"}, "status": {}})
-        self.kube.put(Pool.KIND, pool_body())
+        self.kube.put(Pool.KIND, pool_body(**(pool or {})))
         self.kube.put(Archetype.KIND, archetype_body())
         self.kube.put(Account.KIND, account_body(tier="enterprise", overrides={"concurrentSessions": cap}))
         self.kube.watchers.append(self._count)
@@ -114,7 +127,7 @@ class Rig:
 
     async def restart(self) -> None:
         """The operator dies on the spot; when its lease has run out, another one takes over."""
-        await self.operator.sessions.close()
+        await self.operator.close()
         self.lease_clock += 60
         self.kube.objects.pop((LEASE.plural, SYSTEM_NAMESPACE, NAME), None)
         self.operator = self._start()
@@ -138,6 +151,49 @@ class Rig:
         """The kubelet starts the pod."""
         self.kube.objects[_pod(uid)]["spec"]["nodeName"] = node
         self.kube.change(POD, BROWSERS, browser_pod_name(uid), **{**RUNNING, **status})
+
+    def warm_pods(self) -> list[Body]:
+        """Return the pods that are labelled warm, oldest first."""
+        return [pod for pod in self.kube.all(POD) if pod["metadata"]["labels"][LABEL_STATE] == STATE_WARM]
+
+    def run_warm_pods(self, node: str = "local") -> None:
+        """The kubelet starts the warm pods that have no node yet, each with an address of its own."""
+        for pod in self.warm_pods():
+            if not pod["spec"].get("nodeName"):
+                pod["spec"]["nodeName"] = node
+                address = f"10.1.0.{next(self._addresses)}"
+                self.kube.change(POD, BROWSERS, pod["metadata"]["name"], **{**RUNNING, "podIP": address})
+
+    async def warm(self) -> list[Body]:
+        """Return the warm pods once the pool is full."""
+        await self.settle()
+        while any(not pod["spec"].get("nodeName") for pod in self.warm_pods()):
+            self.run_warm_pods()
+            await self.settle()
+        return self.warm_pods()
+
+    async def sweep_all(self) -> None:
+        """The half minute is over: everything is looked at."""
+        await self.operator.sweep.list_all()
+        await self.operator.sweep.touch_all()
+        await self.settle()
+
+    async def tell_pools(self) -> None:
+        """The pools' statuses are due."""
+        for memory in self.operator.pools.memories.values():
+            memory.written_at = -math.inf
+        await self.sweep_all()
+
+    def pool(self) -> Body:
+        """Return the pool `default`."""
+        return self.kube.objects[(Pool.KIND.plural, BROWSERS, "default")]
+
+    def change_pool(self, **spec: Any) -> None:
+        """Somebody changes the pool's spec."""
+        pool = self.pool()
+        pool["spec"] = {**pool["spec"], **spec}
+        pool["metadata"]["generation"] = pool["metadata"].get("generation", 1) + 1
+        self.kube.change(Pool.KIND, BROWSERS, "default")
 
     def end_pod(self, uid: str = UID, **state: Any) -> None:
         """The pod's container ends."""
