@@ -1,4 +1,4 @@
-"""What this operator remembers of a pool; all of it can be lost and found again, but for counts of a few seconds."""
+"""What this operator remembers of a pool; all of it can be lost and found again, but for the latest counts."""
 
 from __future__ import annotations
 

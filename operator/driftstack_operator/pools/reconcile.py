@@ -1,32 +1,24 @@
-"""Keeps pools: starts warm pods, asks their agents, removes what is old or too many, and says how it stands.
-
-The half of a claim that an operator left undone when it died is found here: an agent that is held though its pod is
-labelled warm. Its session gets the pod, if it still wants one; otherwise the pod goes.
-"""
+"""Keeps pools: starts warm pods, removes what is old, broken or too many, gives them out and says how it stands."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
-import msgspec
-
-from driftstack_common.agent_client import AgentClient, AgentError, AgentProblem
+from driftstack_common.agent_client import AgentClient
 from driftstack_common.agent_token import KeyRing
 from driftstack_common.kinds import Pool, Session
 from driftstack_common.kube.client import POD, KubeClient
 from driftstack_common.kube.errors import Conflict, KubeError, NotFound, Unreachable
 from driftstack_common.logging import get_logger
 from driftstack_common.names import warm_pod_name
-from driftstack_common.protocol import ProblemCode
 from driftstack_common.times import now
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.pods.builder import build_warm_pod, template_of
 from driftstack_operator.pods.outcome import hopeless, outcome, stuck
 from driftstack_operator.pods.view import PodView
-from driftstack_operator.polls import Polls
+from driftstack_operator.pools.agents import Answer, PoolAgents
 from driftstack_operator.pools.demand import Starts, desired
 from driftstack_operator.pools.index import WarmPods
 from driftstack_operator.pools.memory import Memory
@@ -40,13 +32,6 @@ ASKED_FIRST: Final = 1.0
 """Seconds for which a new leader waits for the warm pods' agents before it serves anybody."""
 
 logger = get_logger(__name__)
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What an agent said: the uid of the session that holds it, None for nobody; or why it will not serve."""
-
-    holder: str | None = None
-    refusal: str = ""
 
 
 class Pools:
@@ -89,18 +74,17 @@ class Pools:
         self.index = WarmPods(self._usable)
         self.starts = Starts()
         self.memories: dict[str, Memory] = {}
-        self._refused: dict[str, str] = {}
-        self._asking: Polls[Answer] = Polls("warm", self._answered, lambda error: Answer(refusal=repr(error)))
+        self._pool_agents = PoolAgents(self._agents, self._store, self._keys, self._answered)
 
     async def close(self) -> None:
         """Ask no agent any more."""
-        await self._asking.close()
+        await self._pool_agents.close()
 
     async def ask_all(self) -> None:
         """Ask the agents of all waiting pods, and wait a moment for their answers."""
         for pod in self._store.pods.values():
             self._ask(pod)
-        await self._asking.wait(ASKED_FIRST)
+        await self._pool_agents.wait(ASKED_FIRST)
 
     # -- what sessions do
 
@@ -109,7 +93,7 @@ class Pools:
         memory = self._memory(pod.pool)
         if memory is not None:
             memory.gone(pod.name)
-        self._asking.cancel(pod.uid)
+        self._pool_agents.forget(pod.uid)
         self.index.take(pod, session)
         self._touch_pool(pod.pool)
 
@@ -215,14 +199,14 @@ class Pools:
             memory.failed(pod.name, failure)
 
     def _is_failed(self, pod: PodView, ready: bool, memory: Memory) -> bool:
-        if pod.over or pod.uid in self._refused or self._lost_in(pod) == 0:
+        if pod.over or pod.uid in self._pool_agents.refused or self._lost_in(pod) == 0:
             return True
         # What hinders a pod that doesn't run yet may pass, and the kubelet tries again by itself.
         return not ready and pod.running and memory.waited(pod.name) > self._settings.start_timeout_seconds
 
     def _failure(self, pod: PodView) -> End:
         ended = outcome(pod, node_lost=self._lost_in(pod) == 0)
-        refusal = self._refused.get(pod.uid, "the agent did not answer in time")
+        refusal = self._pool_agents.refused.get(pod.uid, "the agent did not answer in time")
         return ended or end(Reason.START_FAILED, refusal)
 
     def _lost_in(self, pod: PodView) -> float | None:
@@ -251,8 +235,7 @@ class Pools:
     async def _delete(self, pod: PodView, cause: Cause) -> None:
         """Delete a pod as it is known: one that has been taken meanwhile is another version, and stays."""
         self.index.forget(pod.uid)
-        self._asking.cancel(pod.uid)
-        self._refused.pop(pod.uid, None)
+        self._pool_agents.forget(pod.uid)
         grace = 0 if self._lost_in(pod) == 0 else None
         where = (pod.namespace, pod.name)
         try:
@@ -269,40 +252,20 @@ class Pools:
 
     # -- agents
 
-    def _ask(self, pod: PodView) -> None:
-        """Have the agent asked whose it is, unless that is known or being asked."""
-        known = self.index.offered(pod.uid) or pod.uid in self._refused or pod.uid in self.index.kept()
-        if known or not pod.waits or pod.over or not pod.address or self._asking.running(pod.uid):
-            return
-        try:
-            token = self._keys.token(pod.name, pod.token_key or None)
-        except KeyError:
-            self._refused[pod.uid] = f"agent key {pod.token_key!r} is no longer in the key ring"
-            return
-        self._asking.start(pod.uid, partial(self._once, pod.address, token))
-
-    async def _once(self, address: str, token: str) -> Answer | None:
-        try:
-            return Answer(holder=await self._agents.holder(address, token))
-        except AgentProblem as problem:
-            return None if problem.code is ProblemCode.STARTING else Answer(refusal=str(problem))
-        except AgentError:
-            return None
-
-    def _answered(self, uid: str, answer: Answer) -> None:
-        pod = self._store.pods.by_uid(uid)
-        if pod is None or not pod.waits:
-            return
-        if answer.refusal:
-            self._refused[uid] = answer.refusal
-        elif answer.holder is None:
+    def _answered(self, pod: PodView, answer: Answer) -> None:
+        if answer.holder is not None:
+            self._give_to_holder(pod, answer.holder)
+        elif not answer.refusal:
             self._warmed(pod)
-        elif self._still_wants(self._store.sessions.by_uid(answer.holder)):
-            self.index.take(pod, answer.holder)
-            self._touch_session(answer.holder)
-        else:
-            self._refused[uid] = f"session {answer.holder}, which is gone, holds it"
         self._touch_pool(pod.pool)
+
+    def _give_to_holder(self, pod: PodView, session: str) -> None:
+        """A claim was left half done: its session gets the pod if it still wants one."""
+        if self._still_wants(self._store.sessions.by_uid(session)):
+            self.index.take(pod, session)
+            self._touch_session(session)
+        else:
+            self._pool_agents.refused[pod.uid] = f"session {session}, which does not want it any more, holds it"
 
     def _warmed(self, pod: PodView) -> None:
         self.index.offer(pod)
@@ -316,6 +279,10 @@ class Pools:
         if session is None or session.ending or session.status.browser is not None:
             return False
         return not self._store.pods.group(session.uid) and self.index.kept_for(session.uid) is None
+
+    def _ask(self, pod: PodView) -> None:
+        if not self.index.offered(pod.uid) and pod.uid not in self.index.kept():
+            self._pool_agents.ask(pod)
 
     def _usable(self, uid: str) -> PodView | None:
         pod = self._store.pods.by_uid(uid)

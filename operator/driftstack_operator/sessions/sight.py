@@ -22,6 +22,7 @@ from driftstack_common.names import ACCOUNT_NAMESPACE_PREFIX, archetype_name
 from driftstack_common.times import now, parse_time
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.policy import cap_of
+from driftstack_operator.pools.choice import Choice, choose
 from driftstack_operator.pools.reconcile import Pools
 from driftstack_operator.sessions.asking import Asking
 from driftstack_operator.sessions.claims import Claims
@@ -93,7 +94,7 @@ class Sight:
             wanted = archetype_name(self.slug_of(session))
             await self._fetch(self._store.archetypes, Archetype.KIND, session.metadata.namespace or "", wanted)
             await self._fetch(self._store.archetypes, Archetype.KIND, self._settings.system_namespace, wanted)
-        wanted_pool = self._pool_name(session)
+        wanted_pool = self._choice(session).name
         if self._pool(wanted_pool) is None:
             with suppress(Forbidden):  # the browser namespace is gone, and with it the right to look into it
                 await self._fetch(self._store.pools, Pool.KIND, self._settings.browser_namespace, wanted_pool)
@@ -248,27 +249,17 @@ class Sight:
         kept = self._pools.index.kept_for(uid)
         return kept if kept is not None or pool is None else self._pools.index.pick(pool.metadata.name)
 
-    def _pool_name(self, session: Session) -> str:
-        archetype = self.archetype_of(session)
-        asked = session.spec.pool or (archetype.spec.pool if archetype is not None else None)
-        return asked or self._settings.pool
-
     def _pool_of(self, session: Session) -> tuple[Pool | None, str]:
         """Return the pool that the session starts from, or why it can't have the one that is named for it."""
-        name = self._pool_name(session)
-        pool = self._pool(name)
-        if name == self._settings.pool:
+        choice = self._choice(session)
+        pool = self._pool(choice.name)
+        if choice.by_installation or (pool is not None and pool.spec.selectable):
             return pool, ""
-        if pool is not None and (pool.spec.selectable or self._named_by_catalogue(session)):
-            return pool, ""
-        return None, f"no BrowserPool {name!r} that the session may start from: it has to be `selectable`"
+        return None, f"no BrowserPool {choice.name!r} that the session may start from: it has to be `selectable`"
 
-    def _named_by_catalogue(self, session: Session) -> bool:
-        """Whether the session's pool was chosen by who runs the installation."""
+    def _choice(self, session: Session) -> Choice:
         archetype = self.archetype_of(session)
-        if archetype is None or session.spec.pool is not None:
-            return False
-        return archetype.metadata.namespace == self._settings.system_namespace
+        return choose(session, archetype, self._settings.system_namespace, self._settings.pool)
 
     def _pool(self, name: str) -> Pool | None:
         return self._store.pools.get(self._settings.browser_namespace, name)

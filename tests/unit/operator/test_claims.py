@@ -10,8 +10,8 @@ import pytest
 from driftstack_common.agent_client import AgentError, AgentProblem, AgentTimeout, AgentUnreachable
 from driftstack_common.kinds.archetype import Device, Viewport
 from driftstack_common.protocol import Claim, Claimed, ProblemCode
-from driftstack_operator.leadership.elector import NotLeading
 from driftstack_operator import polls as module
+from driftstack_operator.leadership.elector import NotLeading
 from driftstack_operator.sessions.claims import Claims, Target
 from driftstack_operator.sessions.decide import Refused
 from tests.unit.operator.fakes import FakeAgents

@@ -19,7 +19,6 @@ from driftstack_common.agent_client import AgentError, AgentProblem, AgentTimeou
 from driftstack_common.kinds import Session
 from driftstack_common.kube.client import NODE, POD
 from driftstack_common.kube.errors import Conflict, Forbidden, Invalid, KubeError, Unreachable
-from driftstack_common.names import browser_pod_name
 from driftstack_common.protocol import ProblemCode
 from tests.unit.operator.builders import NAMESPACE, ended, exited
 from tests.unit.operator.rig import BROWSERS
@@ -31,6 +30,8 @@ SOME = st.lists(NAMES, min_size=1, max_size=4, unique=True)
 WRITES = st.sampled_from(
     [
         ("create", "pods"),
+        ("patch", "pods"),
+        ("patch", "browserpools"),
         ("patch", "browsersessions"),
         ("create", "sessionrecords"),
         ("create", "events"),
@@ -43,6 +44,8 @@ REFUSALS = st.sampled_from(
     [
         ("create", "pods", Forbidden("a policy", status=403)),
         ("create", "pods", KubeError("etcdserver: leader changed", status=500)),
+        ("patch", "pods", KubeError("etcdserver: leader changed", status=500)),
+        ("patch", "pods", Invalid("the test failed", status=422)),
         ("patch", "browsersessions", Conflict("changed", status=409)),
         ("patch", "browsersessions", Invalid("denied", status=422)),
         ("create", "sessionrecords", KubeError("limit is 3145728", status=413)),
@@ -88,9 +91,11 @@ class Lives(RuleBasedStateMachine):
 
         self.loop.run_until_complete(all_of_it())
 
-    @initialize(names=SOME, node=st.sampled_from(NODES))
-    def begin(self, names: list[str], node: str) -> None:
+    @initialize(names=SOME, node=st.sampled_from(NODES), warm=st.integers(0, 3))
+    def begin(self, names: list[str], node: str, warm: int) -> None:
+        self.world.rig.change_pool(replicas=warm)
         self.play(self.world.begin())
+        self.start_warm_pods(node)
         self.create(names)
         self.start_pods(names, node)
 
@@ -126,27 +131,54 @@ class Lives(RuleBasedStateMachine):
 
     @rule(names=SOME, node=st.sampled_from(NODES))
     def start_pods(self, names: list[str], node: str) -> None:
-        for uid in filter(None, map(self.world.uid, names)):
-            self.world.run_pod(uid, node)
+        for pod in filter(None, map(self.world.pod, names)):
+            self.world.run_pod(pod, node)
+        self.play()
+
+    @rule(node=st.sampled_from(NODES))
+    def start_warm_pods(self, node: str) -> None:
+        self.world.run_warm_pods(node)
         self.play()
 
     @rule(name=NAMES, state=ENDS)
     def container_ends(self, name: str, state: dict[str, Any]) -> None:
-        if uid := self.world.uid(name):
-            self.world.rig.end_pod(uid, **state)
+        if pod := self.world.pod(name):
+            self.world.end_pod(pod, state)
             self.play()
+
+    @rule(number=st.integers(0, 3), how=st.sampled_from(["deleted", "gone", "ended"]), state=ENDS)
+    def a_warm_pod_goes(self, number: int, how: str, state: dict[str, Any]) -> None:
+        pod = self.world.warm_pod(number)
+        if pod is None:
+            return
+        if how == "deleted":
+            self.play(self.world.delete_pod(pod))
+        elif how == "gone":
+            self.world.kube.vanish(POD, BROWSERS, pod)
+        else:
+            self.world.end_pod(pod, state)
+        self.play()
+
+    @rule(replicas=st.integers(0, 3), image=st.sampled_from(["a:1", "a:2"]))
+    def the_pool_changes(self, replicas: int, image: str) -> None:
+        self.world.rig.change_pool(replicas=replicas, image=image)
+        self.play()
+
+    @rule()
+    def the_pool_is_replaced(self) -> None:
+        self.play(self.world.replace_pool())
 
     @rule(name=NAMES, how=st.sampled_from(["deleted", "gone", "doubled"]))
     def somebody_meddles_with_a_pod(self, name: str, how: str) -> None:
-        uid = self.world.uid(name)
-        if uid is None:
+        pod = self.world.pod(name)
+        if pod is None:
             return
         if how == "deleted":
-            self.play(self.world.delete_pod(uid))
+            self.play(self.world.delete_pod(pod))
         elif how == "gone":
-            self.world.kube.vanish(POD, BROWSERS, browser_pod_name(uid))
+            self.world.kube.vanish(POD, BROWSERS, pod)
         else:
-            self.world.double_pod(uid)
+            self.world.double_pod(pod)
         self.play()
 
     @rule()
@@ -167,6 +199,10 @@ class Lives(RuleBasedStateMachine):
     @rule(problem=st.sampled_from(AGENTS), step=st.sampled_from([None, "navigate"]))
     def agents_say(self, problem: AgentError | None, step: str | None) -> None:
         self.world.agents.problem, self.world.agents.step = problem, step
+
+    @rule(mute=st.booleans())
+    def answers_of_agents_are_lost(self, mute: bool) -> None:
+        self.world.agents.mute = mute
 
     # -- between API server and operator
 

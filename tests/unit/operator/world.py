@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 from collections import defaultdict
 from uuid import UUID
 
-from driftstack_common.agent_client import AgentProblem
-from driftstack_common.kinds import Record, Session
+from driftstack_common.agent_client import AgentProblem, AgentTimeout
+from driftstack_common.kinds import Pool, Record, Session
 from driftstack_common.kube.client import EVENT, POD
 from driftstack_common.kube.errors import KubeError
-from driftstack_common.names import LABEL_SESSION, browser_pod_name
+from driftstack_common.names import LABEL_SESSION
 from driftstack_common.protocol import Claim, Claimed, ProblemCode
-from tests.unit.operator.builders import NAMESPACE, Body
+from tests.unit.operator.builders import NAMESPACE, Body, pool_body
 from tests.unit.operator.fakes import FakeAgents, FakeKube
-from tests.unit.operator.rig import BROWSERS, Deliver, Rig
+from tests.unit.operator.rig import BROWSERS, RUNNING, Deliver, Rig
 
 CAP = 3
 NODES = ("local", "spare")
@@ -26,14 +27,24 @@ class Died(BaseException):
 
 
 class Agents(FakeAgents):
-    """Agents that keep to one session each."""
+    """Agents that keep to one session each.
+
+    Attributes:
+        mute: they do what they are asked, but their answers are lost.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mute = False
 
     async def claim(
         self, address: str, token: str, claim: Claim, *, timeout: float = 0, connect_timeout: float = 0
     ) -> Claimed:
-        answer = await super().claim(address, token, claim)
-        if self.holders.setdefault(address, claim.session) != claim.session:
+        if self.holders.get(address, claim.session) != claim.session:
             raise AgentProblem(ProblemCode.HOLDER_CONFLICT, "claimed by another")
+        answer = await super().claim(address, token, claim)
+        if self.mute:
+            raise AgentTimeout("the answer was lost")
         return answer
 
 
@@ -99,6 +110,7 @@ class World:
         self.created: dict[str, list[str]] = defaultdict(list)
         self.excused: set[str] = set()
         self._records: dict[str, Body] = {}
+        self._addresses = itertools.count(1)
         self.count = 0
 
     @property
@@ -128,28 +140,51 @@ class World:
             with self.kube.sound():
                 await self.kube.delete(Session.KIND, NAMESPACE, name)
 
-    def uid(self, name: str) -> str | None:
-        """Return the uid of the session of this name whose pod is there."""
+    def pod(self, name: str) -> str | None:
+        """Return the name of the pod of the session of this name, one of a pool's or its own."""
         uid = self.created[name][-1] if self.created[name] else ""
-        return uid if uid and self.rig.pod(uid) is not None else None
+        return next((pod["name"] for pod in self._pods() if pod["labels"].get(LABEL_SESSION) == uid), None)
 
-    def run_pod(self, uid: str, node: str) -> None:
+    def warm_pod(self, number: int) -> str | None:
+        """Return the name of one of the warm pods."""
+        warm = [pod["metadata"]["name"] for pod in self.rig.warm_pods()]
+        return warm[number % len(warm)] if warm else None
+
+    def run_pod(self, pod: str, node: str) -> None:
         """The kubelet starts a pod that no node has yet."""
-        if self.kube.objects[(POD.plural, BROWSERS, browser_pod_name(uid))]["spec"].get("nodeName"):
-            return
-        number = int(UUID(uid).int & 0xFFFF)
-        self.rig.run_pod(uid, node, podIP=f"10.0.{number // 256}.{number % 256}")
+        body = self.kube.objects[(POD.plural, BROWSERS, pod)]
+        if not body["spec"].get("nodeName"):
+            body["spec"]["nodeName"] = node
+            self.kube.change(POD, BROWSERS, pod, **{**RUNNING, "podIP": f"10.0.0.{next(self._addresses)}"})
 
-    async def delete_pod(self, uid: str) -> None:
+    def run_warm_pods(self, node: str) -> None:
+        """The kubelet starts the warm pods."""
+        for pod in self.rig.warm_pods():
+            self.run_pod(pod["metadata"]["name"], node)
+
+    def end_pod(self, pod: str, state: Body) -> None:
+        """The pod's container ends."""
+        containers = [{"name": "browser", "state": state}]
+        self.kube.change(POD, BROWSERS, pod, phase="Failed", containerStatuses=containers)
+
+    async def delete_pod(self, pod: str) -> None:
         """Somebody deletes a pod."""
         with self.kube.sound():
-            await self.kube.delete(POD, BROWSERS, browser_pod_name(uid))
+            await self.kube.delete(POD, BROWSERS, pod)
 
-    def double_pod(self, uid: str) -> None:
+    async def replace_pool(self) -> None:
+        """Somebody deletes the pool and makes one of the same name; its warm pods are collected with it."""
+        pool = self.rig.pool()
+        self.kube.vanish(Pool.KIND, BROWSERS, "default")
+        for pod in self.rig.warm_pods():
+            await self.delete_pod(pod["metadata"]["name"])
+        self.kube.put(Pool.KIND, pool_body(**pool["spec"]))
+
+    def double_pod(self, pod: str) -> None:
         """Somebody copies a pod, label and all."""
-        body = copy.deepcopy(self.kube.objects[(POD.plural, BROWSERS, browser_pod_name(uid))])
+        body = copy.deepcopy(self.kube.objects[(POD.plural, BROWSERS, pod)])
         del body["metadata"]["uid"]
-        body["metadata"]["name"] = name = f"copy-of-{uid}"
+        body["metadata"]["name"] = name = f"copy-of-{pod}"
         if (POD.plural, BROWSERS, name) not in self.kube.objects:
             self.kube.put(POD, body)
 
@@ -173,6 +208,10 @@ class World:
             if track is not None:
                 track.seen -= seconds
                 track.busy_since -= seconds
+                track.asked_since = None if track.asked_since is None else track.asked_since - seconds
+        for memory in self.rig.operator.pools.memories.values():
+            memory.blocked_until -= seconds
+            memory.written_at -= seconds
 
     async def die(self) -> None:
         """The operator is killed; another one takes over, and lists while its watches begin."""
@@ -204,16 +243,32 @@ class World:
         self._check_records()
         self._check_ends()
 
+    def _pods(self) -> list[Body]:
+        """Return the metadata of the pods that are not being deleted, nor anybody's copy."""
+        metas: list[Body] = [pod["metadata"] for pod in self.kube.all(POD)]
+        return [m for m in metas if "deletionTimestamp" not in m and not m["name"].startswith("copy-")]
+
     def _check_pods(self) -> None:
-        pods = [pod["metadata"] for pod in self.kube.all(POD) if "deletionTimestamp" not in pod["metadata"]]
-        owners = [meta["labels"][LABEL_SESSION] for meta in pods if not meta["name"].startswith("copy-")]
+        owners = [meta["labels"][LABEL_SESSION] for meta in self._pods() if LABEL_SESSION in meta["labels"]]
         assert len(owners) == len(set(owners)), "one pod per session"
+        self._check_ready()
         live = {session["metadata"]["uid"] for session in self.kube.all(Session.KIND)}
         assert sum(owner in live for owner in owners) <= CAP, "browsers never above the cap"
         served: dict[str, set[str]] = defaultdict(set)
         for address, _, claim in self.agents.claimed:
             served[address].add(claim.session)
         assert all(len(sessions) == 1 for sessions in served.values()), "at most one session per pod"
+
+    def _check_ready(self) -> None:
+        """Who is called ready has its agent's word, and its pod no other's label."""
+        for session in self.kube.all(Session.KIND):
+            browser = (session.get("status") or {}).get("browser")
+            pod = self.kube.objects.get((POD.plural, BROWSERS, browser["pod"])) if browser else None
+            if browser and pod is not None:
+                uid = session["metadata"]["uid"]
+                assert pod["metadata"]["labels"].get(LABEL_SESSION) == uid, "the pod is labelled as the session's"
+                assert not pod["metadata"].get("ownerReferences"), "it would go with its pool"
+                assert self.agents.holders[browser["address"]] == uid, "the agent serves it"
 
     def _check_records(self) -> None:
         records = {record["metadata"]["name"]: record["spec"] for record in self.kube.all(Record.KIND)}
@@ -237,7 +292,9 @@ class World:
         """Let everything work again and delete all sessions; then nothing may be left but records and Events."""
         self.kube.faults.clear()
         self.agents.problem = None
+        self.agents.mute = False
         self.wire.catch_up()
+        self.rig.change_pool(replicas=0)
         for name in list(self.created):
             await self.delete(name)
         for _ in range(3):
@@ -249,7 +306,7 @@ class World:
         assert self.kube.all(Session.KIND) == []
         assert self.kube.all(POD) == [], "no pod is leaked, nor anybody's copy"
         assert len(self.rig.operator.sessions.tracks) == 0, "nothing is remembered of what is gone"
-        tasks = [task for task in asyncio.all_tasks() if task.get_name().startswith(("claim-", "ask-"))]
+        tasks = [task for task in asyncio.all_tasks() if task.get_name().startswith(("claim-", "ask-", "warm-"))]
         assert tasks == [], "no agent is asked any more"
 
     def fail(self, verb: str, plural: str, error: KubeError | Died, *, after: bool) -> None:
