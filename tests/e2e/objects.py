@@ -50,6 +50,14 @@ class CreateRequest(NamespacedAPIObject):
 class BrowserPool(NamespacedAPIObject):
     version, endpoint, kind = VERSION, "browserpools", "BrowserPool"
 
+    @property
+    def spec(self) -> dict[str, Any]:
+        return dict(self.obj["spec"])
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return dict(self.obj.get("status") or {})
+
 
 def eventually(look: Callable[[], T | None], seconds: float, what: str) -> T:
     """Return the first truthy result of `look`, polled until the deadline."""
@@ -108,3 +116,31 @@ def browser_pod(kube: pykube.HTTPClient, uid: str) -> pykube.Pod | None:
     """Return the pod of a session, if there is one."""
     pods = pykube.Pod.objects(kube, namespace=BROWSERS).filter(selector={"driftstack.dev/session": uid})
     return next(iter(pods), None)
+
+
+def pool_of(kube: pykube.HTTPClient, name: str = "default") -> BrowserPool:
+    """Return a pool as it is now."""
+    return BrowserPool.objects(kube, namespace=BROWSERS).get(name=name)
+
+
+def warm_pods(kube: pykube.HTTPClient, pool: str = "default") -> list[pykube.Pod]:
+    """Return a pool's pods that no session has and nobody has deleted."""
+    selector = {"driftstack.dev/pool": pool, "driftstack.dev/state": "warm"}
+    pods = pykube.Pod.objects(kube, namespace=BROWSERS).filter(selector=selector)
+    return [pod for pod in pods if "deletionTimestamp" not in pod.metadata]
+
+
+def keep_warm(kube: pykube.HTTPClient, replicas: int, pool: str = "default") -> None:
+    """Have a pool keep so many warm pods, and wait until it says so and there are no others."""
+    found = pool_of(kube, pool)
+    if found.spec.get("replicas", 0) != replicas:
+        found.patch({"spec": {"replicas": replicas}})
+    eventually(lambda: is_warm(kube, replicas, pool), 90, f"pool {pool} has {replicas} warm pods")
+
+
+def is_warm(kube: pykube.HTTPClient, replicas: int, pool: str = "default") -> bool:
+    """Whether a pool has exactly so many warm pods, as it is now."""
+    found = pool_of(kube, pool)
+    known = found.status.get("observedGeneration", 0) == found.metadata["generation"]
+    ready = [c for c in found.status.get("conditions", []) if c["type"] == "Ready" and c["status"] == "True"]
+    return bool(known and ready) and len(warm_pods(kube, pool)) == replicas

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from driftstack_common.agent_client import AgentClient
 from driftstack_common.agent_token import KeyRing
 from driftstack_common.kinds import Pool, Session
-from driftstack_common.kube.client import POD, KubeClient
-from driftstack_common.kube.errors import Conflict, KubeError, NotFound, Unreachable
-from driftstack_common.logging import get_logger
-from driftstack_common.names import warm_pod_name
+from driftstack_common.kube.client import KubeClient
 from driftstack_common.times import now
 from driftstack_operator.metrics import Metrics
-from driftstack_operator.pods.builder import build_warm_pod, template_of
 from driftstack_operator.pods.outcome import hopeless, outcome, stuck
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.pools.agents import Answer, PoolAgents
@@ -23,15 +19,14 @@ from driftstack_operator.pools.demand import Starts, desired
 from driftstack_operator.pools.index import WarmPods
 from driftstack_operator.pools.memory import Memory
 from driftstack_operator.pools.plan import Calm, Cause, Member, plan
-from driftstack_operator.pools.status import Count, body_of, due_in, status_of
+from driftstack_operator.pools.pods import PoolPods
+from driftstack_operator.pools.status import Count, due_in, status_of
 from driftstack_operator.reasons import End, Reason, end
 from driftstack_operator.settings import Settings
 from driftstack_operator.store import Store, pool_group
 
 ASKED_FIRST: Final = 1.0
 """Seconds for which a new leader waits for the warm pods' agents before it serves anybody."""
-
-logger = get_logger(__name__)
 
 
 class Pools:
@@ -59,7 +54,7 @@ class Pools:
         touch_pool: Callable[[str], None],
         touch_session: Callable[[str], None],
     ) -> None:
-        self._kube = kube
+        self._pods = PoolPods(kube, store, keys, settings, metrics)
         self._agents = agents
         self._store = store
         self._keys = keys
@@ -144,7 +139,7 @@ class Pools:
             self.memories.pop(name, None)
             self._metrics.forget_pool(name)
             for pod in pods:
-                await self._delete(pod, Cause.SURPLUS)
+                await self._remove(pod, Cause.SURPLUS)
             return None
         for pod in pods:
             self._ask(pod)
@@ -160,11 +155,12 @@ class Pools:
         await self._remove_failed(members, memory)
         todo = plan(members, wanted, calm, nodes=len(self._store.nodes), blocked_for=memory.blocked_for())
         for pod, cause in todo.delete:
-            await self._delete(pod, cause)
+            await self._remove(pod, cause)
             memory.gone(pod.name)
-        await asyncio.gather(*(self._create(pool, memory) for _ in range(todo.create)))
+        await asyncio.gather(*(self._pods.create(pool, memory) for _ in range(todo.create)))
+        again = memory.blocked_for() or todo.again  # one that was just refused is tried again, too
         status_due = await self._tell(pool, memory, wanted, short_for)
-        return min((seconds for seconds in (todo.again, status_due) if seconds is not None), default=None)
+        return min((seconds for seconds in (again, status_due) if seconds is not None), default=None)
 
     def _waiting(self, name: str) -> list[PodView]:
         kept = self.index.kept()
@@ -174,7 +170,7 @@ class Pools:
         )
 
     def _members(self, pool: Pool, pods: list[PodView], memory: Memory) -> list[Member]:
-        template = template_of(pool, self._keys.current, self._settings.image_pull_policy)
+        template = self._pods.template(pool)
         members = []
         for pod in pods:
             ready = self.index.offered(pod.uid)
@@ -195,7 +191,7 @@ class Pools:
     async def _remove_failed(self, members: list[Member], memory: Memory) -> None:
         for pod in [member.pod for member in members if member.failed]:
             failure = self._failure(pod)
-            await self._delete(pod, Cause.FAILED)
+            await self._remove(pod, Cause.FAILED)
             memory.failed(pod.name, failure)
 
     def _is_failed(self, pod: PodView, ready: bool, memory: Memory) -> bool:
@@ -212,43 +208,13 @@ class Pools:
     def _lost_in(self, pod: PodView) -> float | None:
         return self._store.node_lost_in(pod.node, self._settings.node_patience_seconds)
 
-    async def _create(self, pool: Pool, memory: Memory) -> None:
-        name = warm_pod_name()
-        body = build_warm_pod(
-            pool,
-            name,
-            token=self._keys.token(name),
-            token_key=self._keys.current,
-            image_pull_policy=self._settings.image_pull_policy,
-        )
-        memory.created(name)
-        try:
-            self._store.pods.apply(await self._kube.create(POD, self._settings.browser_namespace, body))
-        except Unreachable:  # it may be there, or not: the watch tells
-            raise
-        except KubeError as error:
-            memory.failed(name, end(Reason.START_FAILED, f"a warm pod could not be created: {error.message}"))
-            self._touch_pool(pool.metadata.name)
+    async def _remove(self, pod: PodView, cause: Cause) -> None:
+        if pod.uid in self.index.kept():  # a session took it while others were removed
             return
-        self._metrics.pool_started.labels(pool.metadata.name).inc()
-
-    async def _delete(self, pod: PodView, cause: Cause) -> None:
-        """Delete a pod as it is known: one that has been taken meanwhile is another version, and stays."""
+        # Before the first await: nobody takes a pod that is about to go.
         self.index.forget(pod.uid)
         self._pool_agents.forget(pod.uid)
-        grace = 0 if self._lost_in(pod) == 0 else None
-        where = (pod.namespace, pod.name)
-        try:
-            answer = await self._kube.delete(POD, *where, uid=pod.uid, version=pod.version, grace_seconds=grace)
-        except NotFound:
-            self._store.pods.remove(pod.uid)
-            return
-        except Conflict:  # the watch brings what it is now
-            return
-        if answer.get("kind") == POD.name:
-            self._store.pods.apply(answer)
-        logger.info("warm pod removed", pod=pod.name, pool=pod.pool, cause=cause.value)
-        self._metrics.pool_removed.labels(pod.pool, cause.value).inc()
+        await self._pods.delete(pod, cause, lost=self._lost_in(pod) == 0)
 
     # -- agents
 
@@ -314,19 +280,9 @@ class Pools:
         due = due_in(pool.status, status, memory.since_written())
         if due is None or due > 0:
             return due
-        await self._write(pool, {"status": body_of(status)})
+        await self._pods.tell(pool, status)
         memory.wrote()
         return None
-
-    async def _write(self, pool: Pool, patch: dict[str, Any]) -> None:
-        meta = pool.metadata
-        patch["metadata"] = {"uid": meta.uid}
-        try:
-            self._store.pools.apply(
-                await self._kube.merge_patch(Pool.KIND, meta.namespace, meta.name, patch, "status")
-            )
-        except (NotFound, Conflict):  # it has gone, or another has its name
-            return
 
     # -- helpers of all
 
