@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import secrets
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ from typing import Any
 
 import pykube
 import pytest
+from PIL import Image
 
 from tests.e2e.conftest import Installation, Tenant
 from tests.e2e.objects import (
@@ -129,8 +132,9 @@ def test_per_session_values_reach_a_warm_browser(
     assert session.status["pool"] == "hit"
     identifier = f"ses_{session.uid}"
     account.api.post(f"/v1/sessions/{identifier}/navigate", json={"url": "about:blank"})
-    shown = account.api.get(f"/v1/sessions/{identifier}/state").json()
-    assert shown["viewport"]["width"] < 500, shown
+    captured = account.api.post(f"/v1/sessions/{identifier}/capture", json={"kind": "screenshot"}).json()
+    picture = Image.open(io.BytesIO(base64.b64decode(captured["data"])))
+    assert picture.width == 1082, "412 points at a ratio of 2.625"
     pod = browser_pod(kube, session.uid)
     assert pod is not None
     assert 600 < pod.obj["spec"]["activeDeadlineSeconds"] < 1200, "counted from the pod's start"
