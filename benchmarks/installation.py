@@ -20,6 +20,7 @@ import httpx2
 from driftstack_cluster import settings
 
 ROOT = Path(__file__).parents[1]
+BROWSERS = "driftstack-browsers"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Installation:
     def wait_for_no_pods(self, seconds: float = 60) -> None:
         """Wait until no browser pod is left; ends the benchmark when other sessions live on."""
         deadline = time.monotonic() + seconds
-        while pods := self.run_kubectl("get", "pods", "-n", "driftstack-browsers", "-o", "name"):
+        while pods := self.run_kubectl("get", "pods", "-n", BROWSERS, "-o", "name"):
             if time.monotonic() > deadline:
                 sys.exit(f"other sessions live: end them first (kubectl get driftstack -A)\n{pods}")
             time.sleep(0.2)

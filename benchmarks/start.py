@@ -1,83 +1,77 @@
-"""Cold start (POST until ready) beside the floor of the same run: a pod that sleeps, from create until Running.
+"""Cold start (POST until ready) beside a pod that sleeps (create until Running), and where its time goes.
 
-Bound: the median is at most 3.5 times the floor's. The second floor mounts a volume, as a browser pod must: the
-kubelet looks for mounted volumes every 300 ms. ROUNDS sets how often (default 20).
+The second sleeping pod mounts a volume, as a browser pod must: the kubelet looks for mounted volumes every 100 to
+300 ms. The stages are those of the sessions' status, each from the session's creation; docs/operations/performance.md
+says what each is.
 """
 
 from __future__ import annotations
 
-import json
-import statistics
-import time
-from typing import Any
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
 
-import httpx2
-from installation import Installation, open_installation, rounds, show
+import uvloop
+from figures import Bound, Series, milliseconds
+from floors import browser_image, sleeping_pod
+from harness import Row, Run, alone
+from sessions import open_client, wait_until_warm, warm_pods
 
-BROWSERS = "driftstack-browsers"
+from driftstack_common.times import parse_time
 
-
-def sleeping_pod(installation: Installation, image: str, name: str, *, volume: bool) -> float:
-    """Return the seconds from the create of a pod that sleeps until a watch shows it Running."""
-    context = {
-        "runAsNonRoot": True,
-        "runAsUser": 1000,
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    sleep = ["python3", "-c", "import time; time.sleep(3600)"]  # the image has no shell
-    container = {"name": "c", "image": image, "command": sleep, "securityContext": context}
-    spec = {"containers": [container], "terminationGracePeriodSeconds": 0, "automountServiceAccountToken": False}
-    if volume:
-        container["volumeMounts"] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - a path in the pod
-        spec["volumes"] = [{"name": "tmp", "emptyDir": {}}]
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": BROWSERS}, "spec": spec}
-    with httpx2.Client(base_url=installation.proxy, trust_env=False, timeout=60) as api:
-        started = time.perf_counter()
-        api.post(f"/api/v1/namespaces/{BROWSERS}/pods", json=pod).raise_for_status()
-        query = {"watch": "1", "fieldSelector": f"metadata.name={name}"}
-        with api.stream("GET", f"/api/v1/namespaces/{BROWSERS}/pods", params=query) as events:
-            for line in events.iter_lines():
-                if _running(json.loads(line)["object"]):
-                    elapsed = time.perf_counter() - started
-                    break
-        api.delete(f"/api/v1/namespaces/{BROWSERS}/pods/{name}")
-    return elapsed
+STAGES = {
+    "accepted": "operator sees it",
+    "podCreated": "pod created",
+    "podRunning": "pod seen Running",
+    "ready": "status written",
+}
 
 
-def _running(pod: dict[str, Any]) -> bool:
-    states = pod["status"].get("containerStatuses", [])
-    return any("running" in status["state"] for status in states)
-
-
-def cold_session(installation: Installation) -> float:
-    """Return the seconds of one create that answers once the session is ready; delete it again."""
-    started = time.perf_counter()
-    session = installation.call("POST", "/v1/sessions", {}, Prefer="wait=30")
-    elapsed = time.perf_counter() - started
-    assert session["status"] == "ready", session
-    installation.call("DELETE", f"/v1/sessions/{session['id']}")
-    return elapsed
-
-
-def main() -> None:
+async def measure_async(run: Run) -> dict[str, list[float]]:
     """Alternate between the three, so that noise meets all."""
-    with open_installation() as installation:
-        image = installation.run_kubectl("get", "bpool", "default", "-n", BROWSERS, "-o", "jsonpath={.spec.image}")
-        floor, mounted, cold = [], [], []
-        for number in range(rounds(20)):
-            floor.append(sleeping_pod(installation, image, f"bench-{time.time_ns()}", volume=False))
-            mounted.append(sleeping_pod(installation, image, f"bench-{time.time_ns()}", volume=True))
-            cold.append(cold_session(installation))
-            print(f"\r{number + 1} rounds", end="", flush=True)
-        print()
-        show("sleep pod, create to Running", floor)
-        show("sleep pod with a volume", mounted)
-        show("session, POST to ready", cold)
-        ratios = [statistics.median(cold) / statistics.median(each) for each in (floor, mounted)]
-        print(f"ratio of medians {ratios[0]:.2f} (bound 3.5), with a volume {ratios[1]:.2f}")
+    times: dict[str, list[float]] = defaultdict(list)
+    async with open_client(run.installation) as client, warm_pods(client.kube, 0):
+        image = await browser_image(client.kube)
+        for _ in run.rounds():
+            times["cold.floor"].append(await sleeping_pod(client.kube, image, volume=False))
+            times["cold.volume"].append(await sleeping_pod(client.kube, image, volume=True))
+            life = await client.create()
+            times["cold.posted"].append(life.posted)
+            times["cold.ready"].append(life.ready)
+            shown = await client.call("GET", f"/v1/sessions/{life.id}")
+            created = parse_time(shown["created_at"])
+            for stage in STAGES:
+                moment = life.status["stages"].get(stage)
+                if moment is not None:
+                    times[stage].append(_seconds(created, moment))
+            await client.delete(life.id)
+            await wait_until_warm(client.kube, 0)
+    return times
 
+
+def _seconds(created: datetime, moment: str) -> float:
+    return (parse_time(moment) - created).total_seconds()
+
+
+def measure(run: Run) -> Sequence[Series]:
+    """Return floors, session and stages."""
+    times = uvloop.run(measure_async(run))
+    titles = {
+        "cold.floor": "sleeping pod, create to Running",
+        "cold.volume": "sleeping pod with a volume",
+        "cold.posted": "cold session, POST to 201",
+        "cold.ready": "cold session, POST to ready",
+        **{stage: f"  {title}" for stage, title in STAGES.items()},
+    }
+    return [milliseconds(key, title, times[key]) for key, title in titles.items() if times[key]]
+
+
+ROW = Row(
+    "cold",
+    "Cold start, beside a pod that sleeps",
+    measure,
+    bounds=(Bound("cold.ready", 3, against="cold.floor"), Bound("cold.posted", 2.5, against="bare")),
+)
 
 if __name__ == "__main__":
-    main()
+    alone(ROW)

@@ -1,0 +1,36 @@
+"""Ten sessions at once on a pool of ten: from the first POST until the last is ready."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import uvloop
+from figures import Bound, Series, milliseconds
+from harness import Row, Run, alone
+from sessions import open_client, wait_until_warm, warm_pods
+
+SESSIONS = 10
+
+
+async def measure_async(run: Run) -> list[float]:
+    """Return the seconds of each burst; the pool is full again before the next."""
+    bursts = []
+    async with open_client(run.installation) as client, warm_pods(client.kube, SESSIONS):
+        for _ in run.rounds():
+            lives = await asyncio.gather(*(client.create() for _ in range(SESSIONS)))
+            bursts.append(max(life.ready for life in lives))
+            await asyncio.gather(*(client.delete(life.id) for life in lives))
+            await wait_until_warm(client.kube, SESSIONS)
+    return bursts
+
+
+def measure(run: Run) -> Sequence[Series]:
+    """Return the time of the last of each burst."""
+    return [milliseconds("burst", "10 sessions at once, last ready", uvloop.run(measure_async(run)))]
+
+
+ROW = Row("burst", "A burst of 10 on a pool of 10", measure, bounds=(Bound("burst", 200),), rounds=10, quick=2)
+
+if __name__ == "__main__":
+    alone(ROW)
