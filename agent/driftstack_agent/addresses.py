@@ -1,13 +1,14 @@
-"""The addresses of the network namespace the agent runs in, from /proc: no page may be asked of them."""
+"""The addresses of the network namespace the agent runs in, from /proc: no page may be asked of them.
+
+Read before Chromium starts, so nothing heavy is imported.
+"""
 
 from __future__ import annotations
 
-import socket
-from pathlib import Path
 from typing import Final
 
-FIB_TRIE: Final = Path("/proc/net/fib_trie")
-IF_INET6: Final = Path("/proc/net/if_inet6")
+FIB_TRIE: Final = "/proc/net/fib_trie"
+IF_INET6: Final = "/proc/net/if_inet6"
 
 
 def own_addresses() -> frozenset[str]:
@@ -31,11 +32,16 @@ def ipv4_addresses(fib_trie: str) -> set[str]:
 def ipv6_addresses(if_inet6: str) -> set[str]:
     """Return the addresses of if_inet6: 32 hex digits at the start of each line."""
     lines = [line.split() for line in if_inet6.splitlines()]
+    if not lines:
+        return set()
+    import socket  # a quarter of what is imported before Chromium starts, and many pods have no IPv6
+
     return {socket.inet_ntop(socket.AF_INET6, bytes.fromhex(words[0])) for words in lines if words}
 
 
-def _read(path: Path) -> str:
+def _read(path: str) -> str:
     try:
-        return path.read_text()
+        with open(path) as file:
+            return file.read()
     except FileNotFoundError:  # a kernel without IPv6 has no if_inet6
         return ""

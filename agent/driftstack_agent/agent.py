@@ -25,6 +25,7 @@ from driftstack_agent.notices import Notices
 from driftstack_agent.page import Page
 from driftstack_agent.pages import Pages
 from driftstack_agent.pointer import Person
+from driftstack_agent.stages import Stages
 from driftstack_agent.state import read_state
 from driftstack_agent.urls import check_url
 from driftstack_agent.usage import Counts, StepCounter, capture_counts
@@ -64,7 +65,7 @@ _EXIT_SECONDS: Final = 1.0
 """How long after its pipe Chromium may end: its exit code tells more than the closed pipe."""
 _PROOF_SECONDS: Final = 3.0
 """A renderer that has just started may not have its filter yet."""
-_PROOF_PAUSE_SECONDS: Final = 0.01
+_PROOF_PAUSE_SECONDS: Final = 0.002
 
 T = TypeVar("T")
 
@@ -83,6 +84,7 @@ class Agent:
         self._browser = browser
         self._start_seconds = start_seconds
         self._ready: asyncio.Future[None] = loop.create_future()
+        self._stages = Stages()
         self._notices = Notices()
         self._pages = Pages(browser, self._notices, self._goes_on_without, self._pages_broken)
         self._devtools = DevTools(browser, self._pages, self.ended, self._touched)
@@ -105,9 +107,12 @@ class Agent:
         try:
             async with asyncio.timeout(self._start_seconds):
                 await self._browser.connect()
+                self._stages.reached("agent")
                 await self._browser.start(self._start_seconds)
+                self._stages.reached("chromium")
                 await self._pages.start()
                 self._sandbox = await self._prove()
+                self._stages.reached("page")
         except StartError as error:
             self.end(error.reason, str(error))
         except (CdpFailure, TimeoutError) as error:
@@ -207,7 +212,12 @@ class Agent:
                 except CdpFailure as error:
                     raise StepError(ProblemCode.BROWSER_FAILED, f"the page was lost: {error}") from error
                 self._person = Person.of(claim.pace, claim.device)
-        return Claimed(session=claim.session, browser=self._browser.version.product, sandbox=self._sandbox)
+        return Claimed(
+            session=claim.session,
+            browser=self._browser.version.product,
+            sandbox=self._sandbox,
+            reached=self._stages.ago(),
+        )
 
     async def holder(self) -> Holder:
         """Return whose pod this is.

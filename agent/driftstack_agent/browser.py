@@ -150,8 +150,9 @@ class Browser:
         Raises:
             CdpFailure: Chromium doesn't answer, or is gone.
         """
-        self.version = await self.connection.call(Version, "Browser.getVersion", timeout=timeout)
-        await self.refuse_downloads()
+        self.version, _ = await asyncio.gather(  # in one breath
+            self.connection.call(Version, "Browser.getVersion", timeout=timeout), self.refuse_downloads()
+        )
 
     async def refuse_downloads(self) -> None:
         """Refuse them from now on; CdpFailure as start."""

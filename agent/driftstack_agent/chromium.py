@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import os
 import signal
-import socket
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -75,19 +74,14 @@ def resolver_rules(addresses: Iterable[str], hostname: str) -> str:
     for address in sorted(addresses):
         hosts.append(address)
         if "." in address:
-            high, low = (int.from_bytes(half) for half in _halves(address))
-            hosts.append(f"::ffff:{high:x}:{low:x}")
+            a, b, c, d = (int(part) for part in address.split("."))
+            hosts.append(f"::ffff:{a * 256 + b:x}:{c * 256 + d:x}")
     return ",".join(f"MAP {host} ~NOTFOUND" for host in dict.fromkeys(hosts))
-
-
-def _halves(address: str) -> tuple[bytes, bytes]:
-    packed = socket.inet_aton(address)
-    return packed[:2], packed[2:]
 
 
 def arguments(settings: Settings, profile: str) -> list[str]:
     """Return Chromium's command line."""
-    rules = resolver_rules(own_addresses(), socket.gethostname())
+    rules = resolver_rules(own_addresses(), os.uname().nodename)
     return [
         settings.chromium,
         *FLAGS,

@@ -99,8 +99,10 @@ class Pages:
             "filter": [{"type": "page"}],
         }
         self._follower = asyncio.create_task(self._follow(events))
-        await self._browser.connection.send("Target.setAutoAttach", params)
-        targets = await self._browser.connection.call(_Targets, "Target.getTargets")
+        connection = self._browser.connection
+        _, targets = await asyncio.gather(  # in one breath
+            connection.send("Target.setAutoAttach", params), connection.call(_Targets, "Target.getTargets")
+        )
         pages = [info.target_id for info in targets.target_infos if info.type == "page"]
         self._bring(await self._open(pages[0] if pages else None), self._stack)
 

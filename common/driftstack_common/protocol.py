@@ -110,12 +110,31 @@ class Claim(Message, frozen=True, kw_only=True):
     pace: Pace = "regular"
 
 
+class Reached(Answer, frozen=True, kw_only=True):
+    """How long ago the pod's start reached each of its stages, seconds; None is not known.
+
+    Attributes:
+        sandbox: the pod has its network, and the kubelet goes on to its container.
+        container: the agent's process began.
+        agent: it has loaded its code and asks Chromium, which it had started before.
+        chromium: Chromium answered.
+        page: its first page is open, and the sandbox of its renderers proven.
+    """
+
+    sandbox: float | None = None
+    container: float | None = None
+    agent: float | None = None
+    chromium: float | None = None
+    page: float | None = None
+
+
 class Claimed(Answer, frozen=True, kw_only=True):
     """The pod is this session's and its page shows the device."""
 
     session: str
     browser: str
     sandbox: Sandbox | None
+    reached: Reached = Reached()
 
 
 class Holder(Answer, frozen=True, kw_only=True):

@@ -65,11 +65,21 @@ class Browser(Model, frozen=True, kw_only=True):
 
 
 class Stages(Model, frozen=True, kw_only=True):
-    """When each stage of the start was reached, RFC 3339 with milliseconds."""
+    """When each stage of the start was reached, RFC 3339 with milliseconds.
+
+    What lies before the session's creation, in a pod that was warm, is left out.
+    """
 
     accepted: str | None = None
     pod_created: str | None = None
+    pod_scheduled: str | None = None
+    sandbox: str | None = None
+    container: str | None = None
+    agent: str | None = None
+    chromium: str | None = None
+    page: str | None = None
     pod_running: str | None = None
+    claimed: str | None = None
     ready: str | None = None
 
 

@@ -259,9 +259,11 @@ class Sessions:
 
     def _note_progress(self, uid: str, seen: d.Observed) -> None:
         track = self.tracks.get(uid)
-        if seen.pod is None or seen.pod.pooled:  # it ran before
+        if track is None or seen.pod is None or seen.pod.pooled:  # a warm pod ran before
             return
-        if track is not None and seen.pod.running and track.pod_running_at is None:
+        if seen.pod.node and track.pod_scheduled_at is None:
+            track.pod_scheduled_at = now()
+        if seen.pod.running and track.pod_running_at is None:
             track.pod_running_at = now()
             self.claims.hurry(uid)
 

@@ -8,12 +8,12 @@ from typing import Final
 import msgspec
 
 from driftstack_common.kinds import Browser, Condition, Phase, Session, SessionStatus
-from driftstack_common.kinds.session import Stages
 from driftstack_common.kube.client import Body
 from driftstack_common.names import ANNOTATION_CREATED_AT
 from driftstack_common.protocol import Claimed
 from driftstack_common.times import format_time
 from driftstack_operator.pods.view import PodView
+from driftstack_operator.sessions.stages import Moments, shown, stages
 
 PROMPT: Final = timedelta(seconds=1.25)
 """A session that was seen this soon after the second of its creation was seen as it came: watches take far less
@@ -21,15 +21,12 @@ than the quarter of a second beyond what the API server cuts off."""
 
 
 class Observations(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known when the agent has taken a session; seen_at is when the operator first saw it."""
+    """What is known when the agent has taken a session."""
 
     pod: PodView
     slug: str
     claimed: Claimed
-    seen_at: datetime
-    pod_created_at: datetime | None
-    pod_running_at: datetime | None
-    ready_at: datetime
+    moments: Moments
 
 
 def begun_at(session: Session, seen_at: datetime) -> datetime:
@@ -46,8 +43,9 @@ def begun_at(session: Session, seen_at: datetime) -> datetime:
 
 def ready_status(session: Session, known: Observations) -> SessionStatus:
     """Return the one status that is written during a session's start."""
-    ready = format_time(known.ready_at)
-    took = max(0.0, (known.ready_at - begun_at(session, known.seen_at)).total_seconds())
+    ready = format_time(known.moments.ready)
+    begun = begun_at(session, known.moments.accepted)
+    took = max(0.0, (known.moments.ready - begun).total_seconds())
     return SessionStatus(
         phase=Phase.READY,
         archetype=known.slug,
@@ -71,12 +69,7 @@ def ready_status(session: Session, known: Observations) -> SessionStatus:
         last_transition_time=ready,
         ready_in=f"{took:.2f}s",
         pool="hit" if known.pod.pooled else "miss",
-        stages=Stages(
-            accepted=format_time(known.seen_at),
-            pod_created=_optional(known.pod_created_at),
-            pod_running=_optional(known.pod_running_at),
-            ready=ready,
-        ),
+        stages=shown(stages(known.moments, known.claimed.reached, begun)),
     )
 
 
@@ -100,7 +93,3 @@ def _sandboxed(claimed: Claimed, moment: str) -> Condition:
         message="renderers have a user namespace and a seccomp filter of their own" if proven else "",
         last_transition_time=moment,
     )
-
-
-def _optional(moment: datetime | None) -> str | None:
-    return format_time(moment) if moment is not None else None

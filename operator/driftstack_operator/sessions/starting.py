@@ -35,7 +35,8 @@ from driftstack_operator.reasons import Reason, end
 from driftstack_operator.sessions import decide as d
 from driftstack_operator.sessions.claims import Claims, Target
 from driftstack_operator.sessions.ready import Observations, begun_at, ready_status
-from driftstack_operator.sessions.tracks import Track, Tracks
+from driftstack_operator.sessions.stages import Moments, stages
+from driftstack_operator.sessions.tracks import Tracks
 from driftstack_operator.settings import Settings
 from driftstack_operator.store import Store
 
@@ -193,15 +194,27 @@ class Starting:
     def _claim_done(self, uid: str, answer: Claimed | d.Refused) -> None:
         track = self._tracks.get(uid)
         if track is not None:
-            track.claim = answer
+            track.claim, track.claimed_at = answer, now()
             self._answered(uid)
 
     async def mark_ready(self, session: Session, action: d.MarkReady) -> None:
         """Write the whole status; one that is refused again and again ends the start."""
         track = self._tracks.of(session)
         took = time.monotonic() - track.asked_since if track.asked_since is not None else None
+        moments = Moments(
+            own=not action.pod.pooled,
+            accepted=track.seen_at,
+            pod_created=track.pod_created_at or action.pod.created_at,
+            pod_scheduled=track.pod_scheduled_at,
+            pod_running=track.pod_running_at,
+            claimed=track.claimed_at,
+            ready=now(),
+        )
+        known = Observations(
+            pod=action.pod, slug=action.archetype.spec.slug, claimed=action.claimed, moments=moments
+        )
         try:
-            stored = await self._write_status(session, action, track)
+            stored = await self._write_status(session, known)
         except (Invalid, Forbidden) as error:
             track.ready_refusals += 1
             if track.ready_refusals >= MOST_REFUSALS:
@@ -212,27 +225,15 @@ class Starting:
         ready = self._store.sessions.apply(stored) or session
         self._metrics.started.labels(ready.status.pool or "miss").inc()
         self._pools.served(session.uid, action.pod, took)
-        self._measure(session, track)
+        self._measure(session, known)
         logger.info("session ready", session=session.uid, pod=action.pod.name, ready_in=ready.status.ready_in)
 
-    async def _write_status(self, session: Session, action: d.MarkReady, track: Track) -> Body:
-        status = ready_status(
-            session,
-            Observations(
-                pod=action.pod,
-                slug=action.archetype.spec.slug,
-                claimed=action.claimed,
-                seen_at=track.seen_at,
-                pod_created_at=track.pod_created_at or action.pod.created_at,
-                pod_running_at=track.pod_running_at,
-                ready_at=now(),
-            ),
-        )
+    async def _write_status(self, session: Session, known: Observations) -> Body:
         # Preconditions: an object of the same name that came later is not this session, and when the answer to
         # an earlier try was lost, the session may be busy by now.
         meta = session.metadata
-        known = {"uid": meta.uid, "resourceVersion": meta.resource_version}
-        patch = {"metadata": known, "status": msgspec.to_builtins(status)}
+        same = {"uid": meta.uid, "resourceVersion": meta.resource_version}
+        patch = {"metadata": same, "status": msgspec.to_builtins(ready_status(session, known))}
         return await self._kube.merge_patch(Session.KIND, meta.namespace, meta.name, patch, "status")
 
     async def tell_ready(self, session: Session) -> None:
@@ -240,12 +241,10 @@ class Starting:
         await self._recorder.post(ready_event(session))
         self._tracks.of(session).told_ready = True
 
-    def _measure(self, session: Session, track: Track) -> None:
-        begun = begun_at(session, track.seen_at)
-        stages = (("pod_created", track.pod_created_at), ("pod_running", track.pod_running_at), ("ready", now()))
-        for stage, moment in stages:
-            if moment is not None:
-                self._metrics.stages.labels(stage).observe(max(0.0, (moment - begun).total_seconds()))
+    def _measure(self, session: Session, known: Observations) -> None:
+        begun = begun_at(session, known.moments.accepted)
+        for stage, moment in stages(known.moments, known.claimed.reached, begun).items():
+            self._metrics.stages.labels(stage).observe(max(0.0, (moment - begun).total_seconds()))
 
     def _limits(self, session: Session, account: Account) -> Limits:
         return limits_of(session.spec, account, self._settings.tiers, now())

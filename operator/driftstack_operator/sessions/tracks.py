@@ -26,7 +26,7 @@ class Track(msgspec.Struct, kw_only=True):
         order: place in the order of admission; the version in which the session was first seen.
         seen, seen_at: when that was, monotonic seconds and time of day.
         reserved: its pod is being made, so it holds a slot of its account.
-        pod_created_at, pod_running_at: when those stages were observed.
+        pod_created_at, pod_scheduled_at, pod_running_at, claimed_at: when those stages were observed.
         asked_since: since when the agent of its pod has been asked to take it (monotonic).
         problem: why its pod could not be created.
         lost_pod: its pod as it last looked, once it is gone.
@@ -46,7 +46,9 @@ class Track(msgspec.Struct, kw_only=True):
     seen_at: datetime = msgspec.field(default_factory=now)
     reserved: bool = False
     pod_created_at: datetime | None = None
+    pod_scheduled_at: datetime | None = None
     pod_running_at: datetime | None = None
+    claimed_at: datetime | None = None
     lost_pod: PodView | None = None
     claim: Claimed | Refused | None = None
     asked_since: float | None = None

@@ -138,8 +138,12 @@ def test_an_image_starts_its_component_as_nobody_special(component: str) -> None
     assert "USER 1000:1000" in final
     entrypoint = re.search(r"^ENTRYPOINT (.+)$", final, re.MULTILINE)
     assert entrypoint is not None
-    module = {"facade": "driftstack_api"}.get(component, f"driftstack_{component}")
-    assert json.loads(entrypoint[1]) == ["python3", "-m", module]
+    started = {
+        "operator": ["-m", "driftstack_operator"],
+        "facade": ["-m", "driftstack_api"],
+        "agent": ["-S", "/opt/driftstack/code/driftstack_agent/__main__.py"],
+    }
+    assert json.loads(entrypoint[1]) == ["python3", *started[component]]
 
 
 @pytest.mark.parametrize("component", COMPONENTS)

@@ -52,7 +52,10 @@ async def test_from_create_to_ready_with_two_writes(rig: Rig) -> None:
         "tokenKey": "k1",
         "version": "HeadlessChrome/156",
     }
-    assert set(status["stages"]) == {"accepted", "podCreated", "podRunning", "ready"}
+    seen = {"accepted", "podCreated", "podScheduled", "podRunning", "claimed", "ready"}
+    assert set(status["stages"]) == seen
+    counted = {sample.labels["stage"] for sample in rig.operator.metrics.stages.collect()[0].samples}
+    assert counted == {"accepted", "pod_created", "pod_scheduled", "pod_running", "claimed", "ready"}
     assert [(c["type"], c["status"]) for c in status["conditions"]] == [("Ready", "True"), ("Sandboxed", "False")]
     assert rig.writes() == [("create", "pods"), ("patch", "browsersessions")]
 

@@ -11,6 +11,7 @@ from driftstack_common.names import ANNOTATION_CREATED_AT
 from driftstack_common.protocol import Claimed
 from driftstack_common.times import parse_time
 from driftstack_operator.sessions.ready import Observations, begun_at, ready_status
+from driftstack_operator.sessions.stages import Moments
 from tests.unit.operator.builders import CREATED, pod, session, session_body
 
 STORED = parse_time(CREATED)
@@ -51,9 +52,6 @@ def test_time_to_ready_has_the_wait_for_an_operator_in_it() -> None:
         pod=pod(),
         slug="default",
         claimed=Claimed(session="s", browser="HeadlessChrome/156", sandbox=None),
-        seen_at=at(120),
-        pod_created_at=at(120.1),
-        pod_running_at=at(120.4),
-        ready_at=at(120.5),
+        moments=Moments(accepted=at(120), pod_created=at(120.1), pod_running=at(120.4), ready=at(120.5)),
     )
     assert ready_status(session(), known).ready_in == "120.50s"
