@@ -88,7 +88,9 @@ class Verdict:
     def __str__(self) -> str:
         """Return e.g. `p50 3.1 x sleeping pod (at most 3): MISSED`."""
         limit = f"at {'least' if self.bound.least else 'most'} {self.bound.limit:g}"
-        return f"{self.bound.statistic} {number(self.value)}{self.unit} ({limit}): {'ok' if self.kept else 'MISSED'}"
+        return (
+            f"{self.bound.statistic} {number(self.value)}{self.unit} ({limit}): {'ok' if self.kept else 'MISSED'}"
+        )
 
 
 def judge(bounds: Iterable[Bound], measured: Iterable[Series]) -> list[Verdict]:

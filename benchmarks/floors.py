@@ -1,4 +1,4 @@
-"""What the figures are ratios of: a bare custom resource, and a pod that sleeps, by the client that makes sessions."""
+"""What figures are ratios of: a bare custom resource and a pod that sleeps, by the client that makes sessions."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@
     if __name__ == "__main__":
         alone(ROW)
 
-`measure(run)` returns series of figures; what is compared is taken in turns, so that noise meets both. ROUNDS sets how
-often a row alone measures, QUICK=1 takes a few rounds only.
+`measure(run)` returns series of figures; what is compared is taken in turns, so that noise meets both. ROUNDS sets
+how often a row measures, QUICK=1 takes a few rounds only.
 """
 
 from __future__ import annotations

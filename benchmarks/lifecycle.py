@@ -1,8 +1,8 @@
 """A whole job, page and screenshot, by Playwright: as a session, and as a user could have it without Driftstack.
 
-In turns: a session from a warm pool (create, connect over CDP, goto, screenshot, delete); browserless (connect, goto,
-screenshot, close, which ends its browser); a Chromium that Playwright launches per job; a new context in one that runs.
-The last two have no isolation between jobs but Chromium's own, and no network to cross.
+In turns: a session from a warm pool (create, connect over CDP, goto, screenshot, delete); browserless (connect,
+goto, screenshot, close, which ends its browser); a Chromium that Playwright launches per job; a new context in one
+that runs. The last two have no isolation between jobs but Chromium's own, and no network to cross.
 """
 
 from __future__ import annotations

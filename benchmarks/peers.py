@@ -1,8 +1,8 @@
 """What a user could have instead on the same machine: browserless from npm, and Debian's Chromium by itself.
 
 browserless (SSPL) runs unmodified as npm brings it, for the benchmark alone: `make bench` installs it into
-`benchmarks/browserless/`, and nothing that ships knows it. All load the page of `make demo` from a site of their own,
-the program that the cluster's is.
+`benchmarks/browserless/`, and nothing that ships knows it. All load the page of `make demo` from a site of their
+own, the program that the cluster's is.
 """
 
 from __future__ import annotations

@@ -119,9 +119,7 @@ async def _cap(kube: KubeClient, cap: int) -> AsyncIterator[None]:
     before = account["spec"].get("overrides", {}).get("concurrentSessions")
 
     async def override(value: int | None) -> None:
-        await kube.merge_patch(
-            Account.KIND, None, ACCOUNT, {"spec": {"overrides": {"concurrentSessions": value}}}
-        )
+        await kube.merge_patch(Account.KIND, None, ACCOUNT, {"spec": {"overrides": {"concurrentSessions": value}}})
 
     await override(cap)
     try:
@@ -155,7 +153,7 @@ async def wait_until_warm(kube: KubeClient, count: int) -> None:
     async def settled() -> bool:
         pool = await kube.get(Pool.KIND, BROWSERS, DEFAULT_POOL)
         pods = await kube.list_metadata(POD, BROWSERS)
-        return bool(pool.get("status", {}).get("readyReplicas", 0) == count == len(pods["items"]))
+        return bool(pool.get("status", {}).get("readyReplicas", 0) == count == len(pods["items"] or []))
 
     hint = f"`kubectl describe bpool {DEFAULT_POOL} -n {BROWSERS}` says why; sessions of others must have ended"
     await until(settled, f"pool {DEFAULT_POOL} does not come to {count} warm pods: {hint}")

@@ -1,8 +1,8 @@
 """Cold start (POST until ready) beside a pod that sleeps (create until Running), and where its time goes.
 
-The second sleeping pod mounts a volume, as a browser pod must: the kubelet looks for mounted volumes every 100 to
-300 ms. The stages are those of the sessions' status, each from the session's creation; docs/operations/performance.md
-says what each is.
+The second sleeping pod mounts a volume, as a browser pod must: the kubelet looks for mounted volumes every 300 ms.
+The stages are those of the sessions' status, each from the session's creation; docs/operations/performance.md says
+what each is.
 """
 
 from __future__ import annotations
@@ -20,10 +20,17 @@ from sessions import open_client, wait_until_warm, warm_pods
 from driftstack_common.times import parse_time
 
 STAGES = {
-    "accepted": "operator sees it",
+    "accepted": "operator sees the session",
     "podCreated": "pod created",
-    "podRunning": "pod seen Running",
-    "ready": "status written",
+    "podScheduled": "operator sees the pod's node",
+    "sandbox": "sandbox up: network, volumes",
+    "container": "agent's process begins",
+    "agent": "agent's code loaded",
+    "chromium": "Chromium answers",
+    "page": "page open, sandbox proven",
+    "podRunning": "operator sees the pod Running",
+    "claimed": "agent takes the session",
+    "ready": "status sent",
 }
 
 

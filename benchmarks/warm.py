@@ -1,7 +1,7 @@
 """Sessions from a warm pool at two creates a second, beside bare custom resources of the same client between them.
 
-From sending POST to its answer (201), to `ready` seen by a watching client, and DELETE to its answer. Creates come at
-their time whether or not the one before is done, so a slow one isn't hidden.
+From sending POST to its answer (201), to `ready` seen by a watching client, and DELETE to its answer. Creates come
+at their time whether or not the one before is done, so a slow one isn't hidden.
 """
 
 from __future__ import annotations
