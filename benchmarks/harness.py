@@ -66,6 +66,7 @@ class Row:
     Attributes:
         name: what ROWS= calls it.
         rounds, quick: how often it measures, and in a trial run.
+        cluster: whether it needs the installation of `make demo`.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Row:
     bounds: Sequence[Bound] = ()
     rounds: int = 20
     quick: int = 5
+    cluster: bool = True
 
 
 def alone(row: Row) -> None:

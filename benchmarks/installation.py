@@ -41,6 +41,10 @@ class Installation:
             sys.exit(f"kubectl {' '.join(words[:3])}: {done.stderr}")
         return done.stdout
 
+    def exec_in(self, pod: str) -> list[str]:
+        """Return the beginning of a command that runs in a browser pod."""
+        return [self.kubectl, "--kubeconfig", self.kubeconfig, "exec", "-i", "-n", BROWSERS, pod, "--"]
+
     def wait_for_no_pods(self, seconds: float = 60) -> None:
         """Wait until no browser pod is left; ends the benchmark when other sessions live on."""
         deadline = time.monotonic() + seconds
@@ -79,6 +83,24 @@ def open_installation() -> Iterator[Installation]:
             )
         finally:
             proxy.terminate()
+
+
+@contextmanager
+def session(installation: Installation) -> Iterator[str]:
+    """Start a session, yield its id, end it."""
+    started = installation.call("POST", "/v1/sessions", {}, Prefer="wait=30")["id"]
+    try:
+        yield started
+    finally:
+        installation.call("DELETE", f"/v1/sessions/{started}")
+
+
+def pod_of(installation: Installation, started: str) -> Any:
+    """Return the pod of a session, by its id."""
+    selector = f"driftstack.dev/session={started.removeprefix('ses_')}"
+    listed = installation.run_kubectl("get", "pods", "-n", BROWSERS, "-l", selector, "-o", "json")
+    (pod,) = json.loads(listed)["items"]
+    return pod
 
 
 def rounds(default: int) -> int:

@@ -1,17 +1,38 @@
-"""PSS of idle browser pods, alone and ten side by side, and of the agent among them. Needs root on the node."""
+"""PSS of idle sessions, alone and ten side by side, with a blank and with other pages; needs root on the node.
+
+Beside them ten bare Chromium with one blank page each (Debian's, started as Playwright starts its own, without a
+sandbox), and ten connections to browserless with its server. Pods and the others use two copies of the same
+Chromium, so nothing is shared between them.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
-import statistics
+import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from installation import Installation, open_installation
+import aiohttp
+from figures import Bound, Series
+from harness import Row, Run, alone
+from installation import BROWSERS, Installation
+from peers import CHROMIUM, browserless
+from pss import children, pids, pss, total, tree
+from sessions import Client, open_client, wait_until_warm, warm_pods
 
-SETTLE_SECONDS = 5
+from driftstack_common.kube.client import POD
+
+SETTLE_SECONDS: Final = 5
+SIDE_BY_SIDE: Final = 10
+PAGES: Final = {"demo": ("", "the demo's page"), "big": ("big?n=5000", "a page of 5,000 elements")}
+_FLAGS: Final = ("--no-sandbox", "--disable-gpu", "--remote-debugging-port=0")
 
 
 @dataclass(frozen=True)
@@ -24,50 +45,120 @@ class Usage:
 
 def usage(pod_uid: str) -> Usage:
     """Add up the processes in the control group of a pod."""
-    agent = total = 0.0
-    for process in Path("/proc").glob("[0-9]*"):
+    agent = whole = 0.0
+    for pid in pids():
+        process = Path(f"/proc/{pid}")
         try:
             if f"pod{pod_uid}" not in (process / "cgroup").read_text():
                 continue
-            pss, command = _pss(process), (process / "cmdline").read_bytes()
+            command = (process / "cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        total += pss
-        agent += pss if b"driftstack_agent" in command else 0
-    return Usage(agent, total)
+        taken = pss(pid)
+        whole += taken
+        agent += taken if b"driftstack_agent" in command else 0
+    return Usage(agent, whole)
 
 
-def _pss(process: Path) -> float:
-    for line in (process / "smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+@asynccontextmanager
+async def sessions(client: Client, count: int) -> AsyncIterator[list[str]]:
+    """Start so many sessions, one after the other, and end them."""
+    await wait_until_warm(client.kube, 0)
+    started = [(await client.create()).id for _ in range(count)]
+    try:
+        yield started
+    finally:
+        await asyncio.gather(*(client.delete(session) for session in started))
 
 
-def measure(installation: Installation, count: int) -> None:
-    """Start so many sessions, let them settle, print their memory, end them."""
-    sessions = [installation.call("POST", "/v1/sessions", {}, Prefer="wait=30")["id"] for _ in range(count)]
-    time.sleep(SETTLE_SECONDS)
-    query = ("get", "pods", "-n", "driftstack-browsers", "-o", "jsonpath={.items[*].metadata.uid}")
-    found = [usage(uid) for uid in installation.run_kubectl(*query).split()]
-    agent = statistics.median(each.agent for each in found)
-    pod = statistics.median(each.pod for each in found)
-    print(f"{count:>2} pods: agent {agent:6.1f} MiB PSS (bound 30), whole pod {pod:6.1f} MiB PSS (medians)")
-    for session in sessions:
-        installation.call("DELETE", f"/v1/sessions/{session}")
+async def pods(client: Client) -> list[Usage]:
+    """Return the usage of all browser pods, once they have settled."""
+    await asyncio.sleep(SETTLE_SECONDS)
+    listed = await client.kube.list_metadata(POD, BROWSERS)
+    return [usage(pod["metadata"]["uid"]) for pod in listed["items"]]
 
 
-def main() -> None:
-    """One pod, then ten; the account's cap must allow ten."""
+async def of_sessions(installation: Installation) -> list[Series]:
+    """Measure sessions, alone and side by side, idle and with pages."""
+    found: list[Series] = []
+    async with open_client(installation) as client, warm_pods(client.kube, 0):
+        async with sessions(client, 1):
+            alone_there = await pods(client)
+        async with sessions(client, SIDE_BY_SIDE) as started:
+            idle = await pods(client)
+            found += [
+                _series("memory.agent", "agent of an idle session", [each.agent for each in idle]),
+                _series("memory.alone", "idle session, pod, alone", [each.pod for each in alone_there]),
+                _series("memory.session", "idle session, pod, 10 side by side", [each.pod for each in idle]),
+            ]
+            for key, (path, title) in PAGES.items():
+                for session in started:
+                    url = {"url": installation.page + path}
+                    await client.call("POST", f"/v1/sessions/{session}/navigate", url)
+                shown = [each.pod for each in await pods(client)]
+                found.append(_series(f"memory.session.{key}", f"session with {title}", shown))
+    return found
+
+
+def of_bare_browsers() -> Series:
+    """Measure Chromium by itself."""
+    with ExitStack() as stack:
+        started = [stack.enter_context(_bare_browser()) for _ in range(SIDE_BY_SIDE)]
+        time.sleep(SETTLE_SECONDS)
+        of = children()
+        values = [total(tree(process.pid, of)) for process in started]
+    return _series("memory.bare", "bare Chromium, blank page, 10 side by side", values)
+
+
+@contextmanager
+def _bare_browser() -> Iterator[subprocess.Popen[bytes]]:
+    null = subprocess.DEVNULL
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        command = [CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        with subprocess.Popen(command, stdout=null, stderr=null) as process:
+            try:
+                yield process
+            finally:
+                process.terminate()
+
+
+async def of_browserless() -> list[Series]:
+    """Measure browserless: its browsers, one per connection, and its server."""
+    with browserless() as peer:
+        async with aiohttp.ClientSession(trust_env=False) as http:
+            sockets = [await http.ws_connect(f"http://127.0.0.1:{peer.port}/chromium") for _ in range(SIDE_BY_SIDE)]
+            await asyncio.sleep(SETTLE_SECONDS)
+            of = children()
+            values = [total(tree(browser, of)) for browser in of[peer.pid]]
+            server = pss(peer.pid)
+            for socket in sockets:
+                await socket.close()
+    return [
+        _series("memory.browserless", "browserless, browser of an idle connection", values),
+        _series("memory.browserless.server", "browserless, its server", [server]),
+    ]
+
+
+def _series(key: str, title: str, values: Sequence[float]) -> Series:
+    return Series(key, title, "MiB", values)
+
+
+def measure(run: Run) -> Sequence[Series]:
+    """Return all three; a round more or less changes nothing, so there is one."""
     if os.geteuid() != 0:
         sys.exit("PSS of other users' processes is root's to read: run this as root on the node")
-    with open_installation() as installation:
-        cap = '{"spec":{"overrides":{"concurrentSessions":10}}}'
-        installation.run_kubectl("patch", "account", "demo", "--type=merge", "-p", cap)
-        for count in (1, 10):
-            installation.wait_for_no_pods()
-            measure(installation, count)
+    own = asyncio.run(of_sessions(run.installation))
+    return [*own, of_bare_browsers(), *asyncio.run(of_browserless())]
 
+
+ROW = Row(
+    "memory",
+    "Memory of idle sessions, PSS",
+    measure,
+    bounds=(Bound("memory.session", 1.45, against="memory.bare"), Bound("memory.agent", 25)),
+    rounds=1,
+    quick=1,
+)
 
 if __name__ == "__main__":
-    main()
+    alone(ROW)

@@ -1,28 +1,28 @@
 """Requests per second of the facade's reads against an empty FastAPI app, in turns, in one run. Needs no cluster.
 
 The empty app is `empty_app.py`: `@app.get("/") async def nothing(): return {}`, under uvicorn with uvloop and
-httptools as the facade is, one process each. Bound: GET of a session reaches half of the empty app's requests per
-second, over 1 and over 16 connections; a page of 10,000 records takes less than 10 ms. ROUNDS sets how often
-(default 15). The server's CPU time per request says the same on a machine that does other things beside.
+httptools as the facade is, one process each, over 1 and over 16 connections. The server's CPU time per request says
+the same on a machine that does other things beside.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import uvloop
-from installation import rounds
-from local_facade import LocalFacade, free_port, open_facade, run, wait_until_ok
+from figures import Bound, Series, milliseconds
+from harness import Row, Run, alone
+from local_facade import LocalFacade, free_port, open_facade, wait_until_ok
+from local_facade import run as started
 
 ROUND_SECONDS = 0.3
-BOUND = 0.5
-PAGE_BOUND_MS = 10
+CONNECTIONS = (1, 16)
 
 
 class Connection(asyncio.Protocol):
@@ -89,6 +89,7 @@ class Server:
 class Target:
     """One request to one server, and what was measured of it."""
 
+    name: str
     title: str
     server: Server
     path: str
@@ -112,24 +113,14 @@ class Target:
         self.seconds += taken
         self.cpu.append((self.server.cpu_seconds() - cpu) / len(taken))
 
-    @property
-    def rate(self) -> float:
-        """Median of the rounds, requests per second."""
-        return statistics.median(self.rates)
-
-    @property
-    def cpu_time(self) -> float:
-        """Median of the rounds, seconds of the server's CPU per request."""
-        return statistics.median(self.cpu)
-
-    def show(self, against: Target) -> None:
-        """Print rate, latency and the ratio to another target's rate."""
-        cuts = statistics.quantiles(self.seconds, n=20)
-        print(
-            f"  {self.title:<34} {self.rate:7.0f}/s   p50 {cuts[9] * 1000:6.2f} ms   p95 {cuts[18] * 1000:6.2f} ms"
-            f"   CPU {self.cpu_time * 1e6:5.0f} µs   ratio {self.rate / against.rate:.2f}"
-            f" (by CPU {against.cpu_time / self.cpu_time:.2f})"
-        )
+    def series(self, connections: int) -> list[Series]:
+        """Return rates and CPU time by round, and the latency of every request."""
+        key, title = f"reads.{connections}.{self.name}", f"{self.title}, {connections} at once"
+        return [
+            Series(f"{key}.rate", title, "requests/s", self.rates),
+            milliseconds(f"{key}.latency", title, self.seconds),
+            Series(f"{key}.cpu", f"{title}, CPU", "µs", [seconds * 1e6 for seconds in self.cpu]),
+        ]
 
 
 def targets(facade: LocalFacade, empty: Server) -> list[Target]:
@@ -137,48 +128,39 @@ def targets(facade: LocalFacade, empty: Server) -> list[Target]:
     real = Server(facade.port, facade.process.pid)
     session = f"/v1/sessions/{facade.sessions[len(facade.sessions) // 2]}"
     return [
-        Target("empty FastAPI app", empty, "/"),
-        Target("GET /v1/sessions/{id}", real, session, facade.key),
-        Target("GET /v1/whoami (a key, no session)", real, "/v1/whoami", facade.key),
-        Target("GET /healthz (no key)", real, "/healthz"),
-        Target("GET /v1/sessions?limit=50", real, "/v1/sessions?limit=50", facade.key),
+        Target("empty", "empty FastAPI app", empty, "/"),
+        Target("session", "GET of a session", real, session, facade.key),
+        Target("whoami", "GET of whoami (a key, no session)", real, "/v1/whoami", facade.key),
+        Target("healthz", "GET of healthz (no key)", real, "/healthz"),
+        Target("list", "list, page of 50", real, "/v1/sessions?limit=50", facade.key),
     ]
 
 
-async def compare(measured: list[Target], connections: int) -> None:
-    """Drive all targets in turns and print what came of it."""
-    for number in range(-1, rounds(15)):
+async def compare(measured: list[Target], connections: int, run: Run) -> list[Series]:
+    """Drive all targets in turns; the first round only warms them up."""
+    for number in run.rounds(run.size + 1):
         for target in measured:
             await target.drive(connections, ROUND_SECONDS)
-        if number < 0:
-            for target in measured:
+            if number == 0:
                 for series in (target.rates, target.seconds, target.cpu):
                     series.clear()
-    print(f"{connections} connection{'s' if connections > 1 else ''}:")
-    for target in measured:
-        target.show(measured[0])
-    session = measured[1]
-    print(f"  GET of a session: {session.rate / measured[0].rate:.2f} of the empty app (bound {BOUND})")
-    if connections == 1:
-        _, _, whoami, healthz, _ = measured
-        cost = statistics.median(whoami.seconds) - statistics.median(healthz.seconds)
-        print(f"  authentication and scope: {cost * 1000:.2f} ms of a request (bound 0.5 ms; whoami less healthz)")
+    return [series for target in measured for series in target.series(connections)]
 
 
-async def pages(facade: LocalFacade) -> None:
+async def pages(facade: LocalFacade) -> list[Series]:
     """Walk through all records by pages of 50, and measure the first, the middle and the last page."""
-    paths, cursor = [], ""
+    paths: list[str] = []
+    cursor: str | None = ""
     while cursor is not None:
         paths.append("/v1/sessions?limit=50" + (f"&cursor={cursor}" if cursor else ""))
         cursor = await _next(facade, paths[-1])
-    print(f"{len(paths)} pages of 50 in one account:")
-    for title, path in (("first", paths[0]), ("middle", paths[len(paths) // 2]), ("last", paths[-1])):
-        page = Target(title, Server(facade.port, facade.process.pid), path, facade.key)
+    found = []
+    for name, path in (("first", paths[0]), ("middle", paths[len(paths) // 2]), ("last", paths[-1])):
+        page = Target(name, name, Server(facade.port, facade.process.pid), path, facade.key)
         await page.drive(1, ROUND_SECONDS)
-        cuts = statistics.quantiles(page.seconds, n=20)
-        print(
-            f"  {title:<7} p50 {cuts[9] * 1000:5.2f} ms   p95 {cuts[18] * 1000:5.2f} ms (bound {PAGE_BOUND_MS} ms)"
-        )
+        title = f"{name} of {len(paths)} pages of 50"
+        found.append(milliseconds(f"reads.page.{name}", title, page.seconds))
+    return found
 
 
 async def _next(facade: LocalFacade, path: str) -> str | None:
@@ -192,23 +174,41 @@ async def _next(facade: LocalFacade, path: str) -> str | None:
     return following
 
 
-async def measure(facade: LocalFacade, empty: Server) -> None:
-    """Print everything."""
-    print(f"ready after {facade.ready_seconds:.2f} s, with 1,000 live sessions and 10,000 records in one account")
-    for connections in (1, 16):
-        await compare(targets(facade, empty), connections)
-    await pages(facade)
+async def measure_async(run: Run, facade: LocalFacade, empty: Server) -> list[Series]:
+    """Drive everything."""
+    ready = Series("reads.start", "facade's start, 1,000 sessions, 10,000 records", "s", [facade.ready_seconds])
+    driven = [await compare(targets(facade, empty), connections, run) for connections in CONNECTIONS]
+    return [ready, *(series for each in driven for series in each), *(await pages(facade))]
 
 
-def main() -> None:
+def measure(run: Run) -> Sequence[Series]:
     """Start both servers and drive them."""
     port = free_port()
     command = ("uvicorn", "empty_app:app", f"--port={port}", "--loop=uvloop", "--http=httptools", "--no-access-log")
-    with run(*command, "--log-level=warning") as empty, open_facade(sessions=1000, records=10_000) as facade:
+    with (
+        started(*command, "--log-level=warning") as empty,
+        open_facade(sessions=1000, records=10_000) as facade,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         wait_until_ok(f"http://127.0.0.1:{port}/")
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(measure(facade, Server(port, empty.pid)))
+        return runner.run(measure_async(run, facade, Server(port, empty.pid)))
 
+
+ROW = Row(
+    "reads",
+    "Reads of the facade, beside an empty FastAPI app (no cluster)",
+    measure,
+    bounds=(
+        *(
+            Bound(f"reads.{count}.session.rate", 0.5, against=f"reads.{count}.empty.rate", least=True)
+            for count in CONNECTIONS
+        ),
+        *(Bound(f"reads.page.{page}", 10) for page in ("first", "middle", "last")),
+    ),
+    rounds=15,
+    quick=3,
+    cluster=False,
+)
 
 if __name__ == "__main__":
-    main()
+    alone(ROW)

@@ -1,16 +1,19 @@
-"""API-server writes of a session's life (create, ready, delete, gone), from the server's own metrics.
+"""API-server writes and requests of a session's life (create, ready, delete, gone), from the server's own metrics.
 
-Budget: 8 by our own components, 25 in all; Events, leases and the marks of steps apart. ROUNDS sets how many
-sessions (default 10).
+By resource and verb; 8 by our own components and 25 in all are the bounds, Events and leases apart. With warm pods,
+their replacement is part of it.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 
-from installation import Installation, open_installation, rounds
+from figures import Bound, Series
+from harness import Row, Run, alone
+from installation import Installation
 
 LINE = re.compile(r"^apiserver_request_total\{(?P<labels>.*)\} (?P<value>\S+)$")
 LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -19,15 +22,16 @@ WRITES = {"POST", "PUT", "PATCH", "DELETE", "APPLY"}
 OURS = {"accounts/status", "browsersessions", "browsersessions/status", "sessionrecords", "pods"}
 BY_KUBELET = {("pods", "DELETE"): 1.0}
 APART = {"events", "leases"}
+UNIT = "per session"
 
 
-def writes(installation: Installation) -> Counter[tuple[str, str]]:
-    """Return the successful writes so far, by resource and verb."""
+def requests(installation: Installation) -> Counter[tuple[str, str]]:
+    """Return the successful requests so far, by resource and verb; a watch counts when it ends."""
     found: Counter[tuple[str, str]] = Counter()
     for line in installation.run_kubectl("get", "--raw", "/metrics").splitlines():
         match = LINE.match(line)
         labels = dict(LABEL.findall(match["labels"])) if match else {}
-        if match and labels["verb"] in WRITES and labels["code"].startswith("2"):
+        if match and labels["code"].startswith("2"):
             resource = "/".join(part for part in (labels["resource"], labels["subresource"]) if part)
             found[resource, labels["verb"]] += int(float(match["value"]))
     return found
@@ -41,26 +45,44 @@ def live(installation: Installation, sessions: int) -> None:
     installation.wait_for_no_pods()
 
 
-def main() -> None:
-    """Print the writes per session by resource, ours and all."""
-    sessions = rounds(10)
-    with open_installation() as installation:
-        installation.wait_for_no_pods()
-        before, started = writes(installation), time.monotonic()
-        live(installation, sessions)
-        after, busy_seconds = writes(installation), time.monotonic() - started
-        time.sleep(busy_seconds)
-        idle = writes(installation) - after
-    print(f"{'resource':<34}{'verb':<9}{'per session':>12}   (an idle cluster's own writes taken off)")
-    ours = everything = 0.0
-    for key, count in sorted(((after - before) - idle).items()):
-        resource, verb = key
-        each = count / sessions
-        print(f"{resource:<34}{verb:<9}{each:>12.1f}")
-        everything += 0 if resource in APART else each
-        ours += each - BY_KUBELET.get(key, 0) if resource in OURS else 0
-    print(f"ours {ours:.1f} (budget 8), all {everything:.1f} (budget 25); events and leases apart")
+def measure(run: Run) -> Sequence[Series]:
+    """Return the writes per session, in all and by resource; an idle cluster's own are taken off."""
+    installation = run.installation
+    installation.wait_for_no_pods()
+    before, started = requests(installation), time.monotonic()
+    live(installation, run.size)
+    after, busy_seconds = requests(installation), time.monotonic() - started
+    time.sleep(busy_seconds)
+    return per_session((after - before) - (requests(installation) - after), run.size)
 
+
+def per_session(counted: Counter[tuple[str, str]], sessions: int) -> list[Series]:
+    """Return our own writes and all (Events and leases apart), each kind of write, and all requests by verb."""
+    each = {key: count / sessions for key, count in sorted(counted.items())}
+    written = {key: count for key, count in each.items() if key[1] in WRITES}
+    ours = sum(count - BY_KUBELET.get(key, 0) for key, count in written.items() if key[0] in OURS)
+    everything = sum(count for (resource, _), count in written.items() if resource not in APART)
+    verbs: dict[str, float] = defaultdict(float)
+    for (_, verb), count in each.items():
+        verbs[verb] += count
+    return [
+        Series("writes.ours", "API-server writes, operator and facade", UNIT, [ours]),
+        Series("writes.all", "API-server writes, all", UNIT, [everything]),
+        *(
+            Series(f"writes.{verb}.{resource}", f"  {verb} {resource}", UNIT, [count])
+            for (resource, verb), count in written.items()
+        ),
+        *(Series(f"requests.{verb}", f"requests, {verb}", UNIT, [count]) for verb, count in verbs.items()),
+    ]
+
+
+ROW = Row(
+    "writes",
+    "API-server requests of one session, create to gone",
+    measure,
+    bounds=(Bound("writes.ours", 8), Bound("writes.all", 25)),
+    rounds=10,
+)
 
 if __name__ == "__main__":
-    main()
+    alone(ROW)
