@@ -93,6 +93,10 @@ bench: $(STAMP) browser peers ## Every figure in one run, beside what it is comp
 bench-accounts: $(STAMP) ## Accounts until Ready, new caps, the operator's start: with few and with ACCOUNTS=1000
 	$(BIN)/python benchmarks/accounts.py
 
+.PHONY: bench-scale
+bench-scale: $(STAMP) ## SESSIONS=2000 live ones over ACCOUNTS=70, pods faked: cost of each, highest rate, starts (30 min)
+	$(BIN)/python benchmarks/scale.py
+
 .PHONY: bench-facade-memory
 bench-facade-memory: $(STAMP) ## PSS of the facade with 1,000 sessions and 10,000 records, over 10,000 steps (no cluster)
 	PYTHONPATH=. $(BIN)/python benchmarks/facade_memory.py
