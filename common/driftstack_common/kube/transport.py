@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import socket
 from typing import Any, Final
+from urllib.request import getproxies
 
 import aiohttp
 from aiohttp.connector import AddrInfoType
+from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
 UNACKNOWLEDGED: Final = 3.0
@@ -27,6 +29,11 @@ _TCP_OPTIONS: Final = {
 
 class Transport(RESTClientObject):  # type: ignore[misc] # kubernetes.aio has no types
     """What `kubernetes.aio` sends requests with, on connections of ours."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        # Trusting the environment costs two hops to a thread per request: one asks for proxies, one for ~/.netrc.
+        configuration.client_session_kwargs = {"trust_env": bool(getproxies().keys() - {"no"})}
+        super().__init__(configuration)
 
     def open_session(self, *middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
         """Return a session of its own on this transport's certificates; the caller closes it."""
