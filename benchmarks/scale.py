@@ -24,9 +24,9 @@ import uvloop
 from installation import Installation, open_installation
 from scale_fakes import Fakes, Site
 from scale_load import PREFIX, SPARE, Accounts, Load
-from scale_report import OURS, Level, Report, Step, percentiles, session_cost
+from scale_report import OURS, Level, Report, Step, milliseconds, percentiles, session_cost
 from scale_starts import starts
-from scale_usage import Meter, Usage, between
+from scale_usage import API_SERVER, ETCD, Meter, Usage, between
 from writes import APART, writes
 
 from driftstack_cluster.errors import ClusterError
@@ -136,7 +136,7 @@ class Run:
         await asyncio.sleep(SETTLE)
         await meter.find()
         idle, steady = await self._window(meter, asyncio.sleep(options.steady))
-        memory = {part: meter.memory(part) for part in OURS}
+        memory = {part: meter.memory(part) for part in (*OURS, API_SERVER, ETCD)}
         note(f"{options.probes} sessions come and go")
         count, seconds = options.probes, options.probes / PROBE_RATE
         outcome = None
@@ -148,7 +148,7 @@ class Run:
         written, probing = await self._window(meter, probe())
         assert outcome is not None
         p50, p99 = percentiles(outcome)
-        note(f"p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, load average {_load()}")
+        note(f"p50 {milliseconds(p50)} ms, p99 {milliseconds(p99)} ms, load average {_load()}")
         each = (written - idle * probing.seconds / steady.seconds) / count
         cost = session_cost(steady, probing, count)
         return Level(level, count, p50, p99, steady.cores, cost, each, memory, outcome.errors)
@@ -161,7 +161,9 @@ class Run:
         p50, p99 = percentiles(outcome)
         step = Step(rate, len(outcome.seconds), p50, p99, used.cores, outcome.errors)
         self.report.steps.append(step)
-        note(f"{rate}/s: p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms{'' if step.holds else ' (too much)'}")
+        note(
+            f"{rate}/s: p50 {milliseconds(p50)} ms, p99 {milliseconds(p99)} ms{'' if step.holds else ' (too much)'}"
+        )
         await asyncio.sleep(SETTLE)
         return step.holds
 

@@ -47,7 +47,7 @@ class Level:
         steady, probing: cores by part while nothing happened, and while sessions came and went.
         session_ms: CPU of each part for one session's whole life, milliseconds.
         writes: of all parts for one session's whole life; Events and leases apart.
-        memory: MiB PSS of our parts.
+        memory: MiB PSS of our parts, and of the API server and its store.
     """
 
     live: int
@@ -126,7 +126,8 @@ def _about(about: dict[str, Any]) -> str:
     return "; ".join(f"{name} {value}" for name, value in about.items())
 
 
-def _ms(seconds: float) -> str:
+def milliseconds(seconds: float) -> str:
+    """Return seconds as people read them in these tables."""
     return "never" if math.isinf(seconds) else f"{seconds * 1000:.0f}"
 
 
@@ -137,8 +138,8 @@ def _curve(levels: list[Level]) -> str:
         (
             str(level.live),
             str(level.sessions),
-            _ms(level.p50),
-            _ms(level.p99),
+            milliseconds(level.p50),
+            milliseconds(level.p99),
             *(f"{level.session_ms.get(part, 0):.1f}" for part in shown),
             f"{level.writes:.1f}",
             str(sum(level.errors.values())),
@@ -149,13 +150,13 @@ def _curve(levels: list[Level]) -> str:
 
 
 def _steady(levels: list[Level]) -> str:
-    shown = (*OURS, API_SERVER, ETCD, CONTROLLERS, OTHERS)
-    head = ("live", *(f"{part} %" for part in shown), *(f"{part} MiB" for part in OURS))
+    shown, sized = (*OURS, API_SERVER, ETCD, CONTROLLERS, OTHERS), (*OURS, API_SERVER, ETCD)
+    head = ("live", *(f"{part} %" for part in shown), *(f"{part} MiB" for part in sized))
     rows = [
         (
             str(level.live),
             *(f"{level.steady.get(part, 0) * 100:.1f}" for part in shown),
-            *(f"{level.memory[part]:.0f}" for part in OURS),
+            *(f"{level.memory[part]:.0f}" for part in sized),
         )
         for level in levels
     ]
@@ -187,8 +188,8 @@ def _rates(steps: list[Step]) -> str:
         (
             str(step.rate),
             str(step.sessions),
-            _ms(step.p50),
-            _ms(step.p99),
+            milliseconds(step.p50),
+            milliseconds(step.p99),
             str(sum(step.errors.values())),
             "yes" if step.holds else "NO",
             *(f"{step.cores.get(part, 0):.2f}" for part in PARTS),

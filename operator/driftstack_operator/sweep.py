@@ -229,10 +229,10 @@ class Sweep:
 
     async def _list(self, scope: Scope) -> list[Shown]:
         """List page by page: a whole one of thousands would hold the event loop, and lie in memory, for long."""
-        query: dict[str, Any] = {"labelSelector": scope.selector} if scope.selector else {}
         shown: list[Shown] = []
         changes, version = 0, 0
-        async for page in pages(self._kube.list_objects, scope.kind, scope.namespace, **query):
+        where = scope.kind, scope.namespace
+        async for page in pages(self._kube.list_objects, *where, labelSelector=scope.selector):
             version = int(page["metadata"]["resourceVersion"])
             items = page.get("items") or []
             shown += [Shown(item["metadata"]["uid"], *key_of(item), version_of(item)) for item in items]
