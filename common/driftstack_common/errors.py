@@ -2,6 +2,8 @@
 
 DriftstackError
  ├─ SettingsError        the configuration can't work; the message says what to change
+ ├─ hosts.InvalidHost     no host, or one that no browser would take
+ ├─ webhooks.targets.TargetError … where deliveries can't go
  ├─ kube.errors.KubeError …   the API server's answers
  └─ agent_client.AgentError … the agent's answers
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from secrets import token_hex
 from typing import Final
 
@@ -21,6 +22,9 @@ LABEL_POOL: Final = f"{GROUP}/pool"
 """On a browser pod: the BrowserPool whose template made it."""
 LABEL_APP: Final = "app.kubernetes.io/name"
 APP_BROWSER: Final = "driftstack-browser"
+
+LABEL_ENDPOINT: Final = f"{GROUP}/webhook-endpoint"
+"""On a delivery: the uid of its WebhookEndpoint."""
 
 STATE_WARM: Final = "warm"
 STATE_CLAIMED: Final = "claimed"
@@ -65,6 +69,8 @@ KUBECTL_KEY_ID: Final = "key_00000000-0000-0000-0000-000000000000"
 
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 SESSION_ID: Final = re.compile(rf"^ses_({_UUID})$")
+ENDPOINT_ID: Final = re.compile(rf"^whk_({_UUID})$")
+DELIVERY_ID: Final = re.compile(rf"^wdl_({_UUID})$")
 
 
 def session_id(uid: str) -> str:
@@ -96,3 +102,13 @@ def warm_pod_name() -> str:
 def archetype_name(slug: str) -> str:
     """Return the object name of an archetype: Kubernetes names have no underscores, slugs no hyphens."""
     return slug.replace("_", "-")
+
+
+def delivery_name(endpoint_uid: str, event_id: str) -> str:
+    """Return the name of the one delivery of an event to an endpoint: a UUID that follows from both."""
+    return str(uuid.uuid5(uuid.UUID(endpoint_uid), event_id))
+
+
+def delivery_id(name: str) -> str:
+    """Return the public id of a delivery, `wdl_<name>`: its name is a UUID, and known before it is stored."""
+    return f"wdl_{name}"

@@ -207,7 +207,7 @@ def test_live_and_ended_sessions_share_a_category() -> None:
 
 
 def test_short_names() -> None:
-    expected = {"bs", "bsr", "bpool", "acct", "akey", "arch", "ausage"}
+    expected = {"bs", "bsr", "bpool", "acct", "akey", "arch", "ausage", "whe", "whd"}
     assert {name for crd in crds().values() for name in crd["spec"]["names"].get("shortNames", [])} == expected
 
 

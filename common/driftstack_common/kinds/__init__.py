@@ -22,6 +22,23 @@ from driftstack_common.kinds.pool import Autoscale, Pool, PoolSpec, PoolStatus
 from driftstack_common.kinds.record import Record, RecordSpec
 from driftstack_common.kinds.session import Browser, Phase, Session, SessionSpec, SessionStatus
 from driftstack_common.kinds.usage import AccountUsage, AccountUsageSpec, DayUsage, StepCounts
+from driftstack_common.kinds.webhook_delivery import (
+    DeliveryPhase,
+    EndpointRef,
+    EventType,
+    WebhookDelivery,
+    WebhookDeliverySpec,
+    WebhookDeliveryStatus,
+)
+from driftstack_common.kinds.webhook_endpoint import (
+    DeliveryCounts,
+    ExpiringSecretRef,
+    SecretRef,
+    SubscribableEvent,
+    WebhookEndpoint,
+    WebhookEndpointSpec,
+    WebhookEndpointStatus,
+)
 
 __all__ = [
     "Account",
@@ -41,7 +58,12 @@ __all__ = [
     "CreateRequest",
     "CreateRequestSpec",
     "DayUsage",
+    "DeliveryCounts",
+    "DeliveryPhase",
     "Device",
+    "EndpointRef",
+    "EventType",
+    "ExpiringSecretRef",
     "Kind",
     "Member",
     "MemberRole",
@@ -55,11 +77,19 @@ __all__ = [
     "Record",
     "RecordSpec",
     "Resource",
+    "SecretRef",
     "Session",
     "SessionSpec",
     "SessionStatus",
     "StepCounts",
+    "SubscribableEvent",
     "Tier",
+    "WebhookDelivery",
+    "WebhookDeliverySpec",
+    "WebhookDeliveryStatus",
+    "WebhookEndpoint",
+    "WebhookEndpointSpec",
+    "WebhookEndpointStatus",
     "from_body",
     "to_body",
 ]

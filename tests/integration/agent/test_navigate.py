@@ -12,7 +12,8 @@ from urllib.parse import quote
 import pytest
 
 from driftstack_agent.errors import StepError
-from driftstack_agent.urls import canonical_host, check_url
+from driftstack_agent.urls import check_url
+from driftstack_common.hosts import canonical_host
 from driftstack_common.protocol import ProblemCode
 from tests.integration.agent.pod import SESSION, Driver
 from tests.integration.agent.site import Site

@@ -1,0 +1,1 @@
+"""What operator, dispatcher and facade agree on about webhooks: events, deliveries, signatures, targets."""
