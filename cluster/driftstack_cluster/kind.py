@@ -81,6 +81,9 @@ class Kind:
             values={
                 "facade.service.type": '"NodePort"',
                 "facade.service.nodePort": str(FACADE_NODE_PORT),
+                # Receivers of webhooks on a developer's machine.
+                "webhooks.allowHttp": "true",
+                "webhooks.allowPrivate": "true",
             },
         )
 

@@ -339,6 +339,9 @@ class EmbeddedNode:
             values={
                 "facade.service.type": '"NodePort"',
                 "facade.service.nodePort": str(FACADE_NODE_PORT),
+                # Receivers of webhooks on a developer's machine.
+                "webhooks.allowHttp": "true",
+                "webhooks.allowPrivate": "true",
                 "browsers.nameservers": json.dumps([RESOLVER_ADDRESS]),
             },
             node_address=self.layout.control.address,

@@ -40,6 +40,7 @@ from driftstack_operator.store import Store
 from driftstack_operator.streams import Streams
 from driftstack_operator.sweep import Sweep
 from driftstack_operator.watching import WATCHED, Watching
+from driftstack_operator.webhooks.outbox import Outbox
 from driftstack_operator.workqueue import WorkQueue
 
 STOP_SECONDS: Final = 3.0
@@ -50,11 +51,13 @@ ACCOUNT: Final = "account"
 LIMITS: Final = "limits"
 KEY: Final = "key"
 POOL: Final = "pool"
+ENDPOINT: Final = "endpoint"
 QueueKey = tuple[str, str]
-"""What to reconcile: the kind, and a session's uid, an account's or pool's name, or a key's namespace and name."""
+"""What to reconcile: the kind, and a session's uid, an account's or pool's name, or `namespace/name` of a key or
+endpoint."""
 POOLS_LANE: Final = "/pools"
 KEYS_LANE: Final = "/keys"
-"""Keys of all accounts share a turn: after an upgrade all of them may wait, and can wait."""
+"""Keys and endpoints of all accounts share a turn: after an upgrade all of them may wait, and can wait."""
 
 logger = get_logger(__name__)
 
@@ -96,6 +99,7 @@ class Operator:
         self.queue.close()  # until the first term
         self.recorder = Recorder(kube, self.metrics)
         self.accounts = Accounts(kube, self.store, settings)
+        self.outbox = self._new_outbox()
         self.keys = self._new_keys()
         self.pools = Pools(
             kube=kube,
@@ -118,6 +122,7 @@ class Operator:
             pools=self.pools,
             answered=self.touch_session,
             gone=self.session_gone,
+            outbox=lambda: self.outbox,
         )
         self.intake = Intake(self.store, self.sessions.tracks, self)
         self.sweep = Sweep(
@@ -160,12 +165,15 @@ class Operator:
         )
 
     def _new_keys(self) -> Keys:
-        return Keys(self._kube, lambda name: self.queue.add((KEY, name)))
+        return Keys(self._kube, lambda name: self.queue.add((KEY, name)), self.outbox.tell)
+
+    def _new_outbox(self) -> Outbox:
+        return Outbox(self._kube, lambda name: self.queue.add((ENDPOINT, name)), enabled=self.settings.webhooks)
 
     def _account_of(self, key: QueueKey) -> str:
         """Return the account whose turn a key takes; sessions that are gone share one."""
         kind, name = key
-        if kind == KEY:
+        if kind in (KEY, ENDPOINT):
             return KEYS_LANE
         if kind == POOL:
             return POOLS_LANE
@@ -221,6 +229,7 @@ class Operator:
         self.metrics.terms.inc()
         self.queue = self._new_queue()
         self.accounts = Accounts(self._kube, self.store, self.settings)
+        self.outbox = self._new_outbox()
         self.keys = self._new_keys()
         self.pools.begin()
 
@@ -232,7 +241,7 @@ class Operator:
         await self.pools.ask_all()
         logger.info("operator works", sessions=len(self.store.sessions), pods=len(self.store.pods))
         async with asyncio.TaskGroup() as group:
-            parts = {"retention": self._retention.run(), "keys": self.keys.run()}
+            parts = {"retention": self._retention.run(), "keys": self.keys.run(), "outbox": self.outbox.run()}
             tasks = [group.create_task(part, name=name) for name, part in parts.items()]
             await self.queue.run()
             for task in tasks:
@@ -328,7 +337,7 @@ class Operator:
             return await self.accounts.check(name)
         if kind == POOL:
             return await self.pools.reconcile(name)
-        await self.keys.reconcile(name)
+        await (self.keys if kind == KEY else self.outbox).reconcile(name)
         return None
 
 

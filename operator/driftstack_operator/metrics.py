@@ -79,6 +79,11 @@ class Metrics:
             "driftstack_records_removed", "Records removed by the retention rules.", registry=self.registry
         )
 
+        self.deliveries_removed = Counter(
+            "driftstack_webhook_deliveries_removed",
+            "Finished deliveries removed by the retention rules.",
+            registry=self.registry,
+        )
         pool = ["pool"]
         self.pool_pods = Gauge(
             "driftstack_pool_pods",

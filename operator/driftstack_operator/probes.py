@@ -1,22 +1,53 @@
-"""The operator's HTTP endpoints: probes for the kubelet, metrics for Prometheus, failpoints for tests."""
+"""HTTP endpoints of operator and dispatcher: probes for kubelets, metrics for Prometheus, failpoints for tests."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from driftstack_common.errors import SettingsError
 from driftstack_common.failpoints import Arm, Failpoints
-from driftstack_operator.health import Health
-from driftstack_operator.metrics import Metrics
-from driftstack_operator.settings import Settings
 
 STOP_SECONDS: Final = 0.5
+
+
+class Health(Protocol):
+    """What the probes ask."""
+
+    @property
+    def primed(self) -> bool:
+        """Whether the first LISTs are there."""
+
+    def stale(self) -> list[str]:
+        """Return the kinds of which changes may be missing."""
+
+    def problems(self) -> list[str]:
+        """Return why the process should be restarted."""
+
+
+class Metrics(Protocol):
+    """What is shown."""
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """All of it."""
+
+
+class Ports(Protocol):
+    """Where; 0 takes any free port."""
+
+    @property
+    def probe_port(self) -> int:
+        """For the kubelet."""
+
+    @property
+    def metrics_port(self) -> int:
+        """For Prometheus."""
 
 
 class Probes:
@@ -30,7 +61,7 @@ class Probes:
     """
 
     def __init__(
-        self, health: Health, metrics: Metrics, settings: Settings, failpoints: Failpoints | None = None
+        self, health: Health, metrics: Metrics, settings: Ports, failpoints: Failpoints | None = None
     ) -> None:
         self._health = health
         self._metrics = metrics

@@ -1,19 +1,27 @@
-"""History has an end: old records, once their usage is counted, and used-up idempotency keys are removed."""
+"""History has an end: records, once their usage is counted, deliveries, disabled endpoints and idempotency keys go."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
-from driftstack_common.kinds import CreateRequest, Record
+from driftstack_common.kinds import (
+    CreateRequest,
+    DeliveryPhase,
+    Record,
+    WebhookDelivery,
+    WebhookEndpoint,
+    from_body,
+)
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import KubeClient
-from driftstack_common.kube.errors import Conflict, KubeError, NotFound
+from driftstack_common.kube.errors import Conflict, KindGone, KubeError, NotFound
 from driftstack_common.kube.pages import pages
 from driftstack_common.logging import get_logger
 from driftstack_common.times import now, parse_time
@@ -80,6 +88,11 @@ class Retention:
         self._rules = Rules(
             settings.records_per_account, timedelta(days=settings.record_days), settings.records_in_cluster
         )
+        self._delivery_rules = Rules(
+            settings.deliveries_per_account,
+            timedelta(days=settings.delivery_days),
+            settings.deliveries_in_cluster,
+        )
 
     async def run(self) -> None:
         """Remove again and again until cancelled."""
@@ -101,6 +114,8 @@ class Retention:
         for namespace, records in accounts.items():
             removed = await self._remove_records(namespace, records[:MOST_OF_ACCOUNT])
             more = more or (removed > 0 and len(records) > MOST_OF_ACCOUNT)
+        with suppress(KindGone):  # a chart from before webhooks, whose CRDs were not updated
+            await self._remove_webhooks()
         requests = await self._list(CreateRequest.KIND)
         await self._delete(CreateRequest.KIND, [old for old in requests if now() - old.created_at > REQUESTS_LIVE])
         return more
@@ -120,9 +135,26 @@ class Retention:
         self._metrics.records_removed.inc(removed)
         return removed
 
-    async def _list(self, kind: Kind) -> list[Kept]:
+    async def _remove_webhooks(self) -> None:
+        """Remove finished deliveries (others are sent or given up first), and endpoints disabled for as long."""
+        rules = self._delivery_rules
+        finished: list[Kept] = []
+        for phase in (DeliveryPhase.DELIVERED, DeliveryPhase.DLQ):
+            finished += await self._list(WebhookDelivery.KIND, fieldSelector=f"status.phase={phase}")
+        removed = await self._delete(WebhookDelivery.KIND, surplus(finished, now(), rules))
+        self._metrics.deliveries_removed.inc(removed)
+        listing = await self._kube.list_objects(WebhookEndpoint.KIND)
+        endpoints = [from_body(WebhookEndpoint, body) for body in listing.get("items") or []]
+        ended = [
+            Kept(*each.key, each.disabled_at, each.metadata.uid)
+            for each in endpoints
+            if each.spec.disabled and each.disabled_at is not None and now() - each.disabled_at > rules.age
+        ]
+        await self._delete(WebhookEndpoint.KIND, ended)
+
+    async def _list(self, kind: Kind, **selection: str) -> list[Kept]:
         found: list[Kept] = []
-        async for page in pages(self._kube.list_metadata, kind):
+        async for page in pages(self._kube.list_metadata, kind, **selection):
             for item in page.get("items") or []:
                 meta = item["metadata"]
                 found.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import BeforeValidator, Field, InstanceOf, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -52,6 +52,8 @@ class Settings(BaseSettings):
         silence_seconds: how long a watch may be behind a LIST before it counts as dead.
         api_keys_per_account, archetypes_per_account: objects that an account may have; 0 is no limit.
         records_per_account, record_days, records_in_cluster: what history is kept.
+        webhooks: whether webhook endpoints are told of anything.
+        deliveries_per_account, delivery_days, deliveries_in_cluster: which finished deliveries are kept.
         probe_port, metrics_port: 0 takes any free port.
         failpoints: for tests only; lets anybody who reaches the probe port kill or freeze the process.
     """
@@ -87,6 +89,10 @@ class Settings(BaseSettings):
     records_per_account: Annotated[int, Field(ge=0)] = 500
     record_days: Annotated[float, Field(gt=0)] = 7.0
     records_in_cluster: Annotated[int, Field(ge=0)] = 20_000
+    webhooks: bool = True
+    deliveries_per_account: Annotated[int, Field(ge=0)] = 1000
+    delivery_days: Annotated[float, Field(gt=0)] = 7.0
+    deliveries_in_cluster: Annotated[int, Field(ge=0)] = 20_000
     probe_port: Port = 8080
     metrics_port: Port = 9090
     log_level: Level = "info"
@@ -99,18 +105,30 @@ class Settings(BaseSettings):
         return {key: number for key, number in most.items() if number > 0}
 
 
+S = TypeVar("S", bound=BaseSettings)
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the environment.
+
+    Raises:
+        SettingsError: see `load`.
+    """
+    return load(Settings, PREFIX, **overrides)
+
+
+def load(kind: type[S], prefix: str, **overrides: Any) -> S:
+    """Read the environment's variables with a prefix.
 
     Raises:
         SettingsError: a value can't work, or a variable with our prefix means nothing (pydantic-settings
             ignores those; a misspelt setting must not pass unnoticed).
     """
-    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    known = {f"{prefix}{name}".upper() for name in kind.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(prefix) and name not in known)
     if unknown:
         raise SettingsError(f"unknown settings: {', '.join(unknown)}")
     try:
-        return Settings(**overrides)
+        return kind(**overrides)
     except ValidationError as error:
-        raise SettingsError(f"the operator's settings can't work: {error}") from error
+        raise SettingsError(f"the settings can't work: {error}") from error

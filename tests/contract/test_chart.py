@@ -21,6 +21,7 @@ from driftstack_operator.accounts.binding import ROLE_PREFIX
 from driftstack_operator.leadership import lease
 from driftstack_operator.settings import load_settings as load_operator_settings
 from driftstack_operator.uninstall.settings import Settings as HookSettings
+from driftstack_operator.webhooks.shards import SHARDS, lease_name
 from tests.contract.conftest import Manifest, Render
 from tests.contract.crds import CHART, ROOT, problems, schema
 
@@ -181,13 +182,16 @@ def test_budget_comes_with_the_second_pod(render: Render, component: str) -> Non
     assert f"driftstack-{component}" in budgets(2)
 
 
-def test_lease_that_is_changed_is_the_leaders_alone(render: Render) -> None:
+def test_leases_that_are_changed_are_the_components_own(render: Render) -> None:
+    shards = [lease_name(shard) for shard in range(SHARDS)]
     found = [(m["metadata"]["name"], rule) for m in render("minimal-values.yaml") for rule in m.get("rules", [])]
     leases = [(name, rule) for name, rule in found if "leases" in rule["resources"]]
     assert [(name, rule["verbs"], rule.get("resourceNames")) for name, rule in leases] == [
+        ("driftstack-dispatcher", ["get", "watch", "patch"], shards),
+        ("driftstack-dispatcher", ["create"], None),
         ("driftstack-operator", ["get", "watch", "patch"], [lease.NAME]),
         ("driftstack-operator", ["create"], None),
-        ("driftstack-uninstall", ["delete"], [lease.NAME]),
+        ("driftstack-uninstall", ["delete"], [lease.NAME, *shards]),
     ]
 
 

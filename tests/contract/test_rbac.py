@@ -12,13 +12,17 @@ import pytest
 from driftstack_common import kinds
 from driftstack_common.kinds import Kind, MemberRole, Resource
 from driftstack_common.kube import client
-from driftstack_operator.accounts.binding import ROLE_PREFIX, role_name
+from driftstack_operator.accounts.binding import COMPONENTS, ROLE_PREFIX, role_name
 from tests.contract.conftest import Manifest, Render
 from tests.contract.crds import ROOT
 
 HOOK: Final = sorted((ROOT / "operator" / "driftstack_operator" / "uninstall").rglob("*.py"))
+OPERATOR: Final = ROOT / "operator" / "driftstack_operator"
+OUTBOX: Final = OPERATOR / "webhooks" / "outbox.py"
+DISPATCHER: Final = sorted(set((OPERATOR / "webhooks").glob("*.py")) - {OUTBOX})
 SOURCES: Final = {
-    "operator": sorted(set((ROOT / "operator" / "driftstack_operator").rglob("*.py")) - set(HOOK)),
+    "operator": sorted(set(OPERATOR.rglob("*.py")) - set(HOOK) - set(DISPATCHER)),
+    "dispatcher": [*DISPATCHER, OPERATOR / "leadership" / "elector.py"],
     "facade": sorted((ROOT / "api" / "driftstack_api").rglob("*.py")),
     "uninstall": HOOK,
 }
@@ -48,6 +52,17 @@ Grant = tuple[str, str, str]
 
 BIND: Final[Grant] = ("rbac.authorization.k8s.io", "clusterroles", "bind")
 """What the API server asks of the operator when it writes a binding; no call of its own."""
+
+
+FURTHER: Final = {
+    "operator": {"watch", "create", "delete"},
+    "facade": {"watch", "create", "delete"},
+    "dispatcher": {"watch", "create"},
+    "uninstall": {"delete"},
+}
+"""Verbs of each component beside those that all have."""
+OF_SECRETS: Final[dict[str, set[Grant]]] = {"dispatcher": {("", "secrets", "get")}}
+"""What a component may do with Secrets, in accounts' namespaces alone."""
 
 
 def known_kinds() -> dict[str, Kind]:
@@ -109,17 +124,17 @@ def is_text(node: ast.expr, text: str) -> bool:
 
 
 def grants(manifests: list[Manifest], component: str) -> set[Grant]:
-    """Return all that the roles of a component allow."""
+    """Return all that the roles of a component allow, its role in accounts' namespaces included."""
     roles = [m for m in manifests if m["kind"] in ("Role", "ClusterRole")]
-    rules = [r for role in roles if role["metadata"]["name"] == f"driftstack-{component}" for r in role["rules"]]
+    named = (f"driftstack-{component}", f"{ROLE_PREFIX}{component}")
+    rules = [r for role in roles if role["metadata"]["name"] in named for r in role["rules"]]
     return {(g, s, v) for r in rules for g in r["apiGroups"] for s in r["resources"] for v in r["verbs"]}
 
 
 @pytest.mark.parametrize("component", SOURCES)
 def test_every_call_is_allowed(render: Render, component: str) -> None:
     made = list(calls(SOURCES[component]))
-    verbs = {"get", "list", "patch", "delete"} | (set() if component == "uninstall" else {"watch", "create"})
-    assert {grant[2] for _, grant in made} == verbs
+    assert {grant[2] for _, grant in made} == {"get", "list", "patch"} | FURTHER[component]
     allowed = grants(render("minimal-values.yaml"), component)
     missing = [f"{place}: {grant[2]} {grant[1]}" for place, grant in made if grant not in allowed]
     assert not missing, "\n".join(missing)
@@ -134,24 +149,50 @@ def test_nothing_is_granted_that_no_call_needs(render: Render, component: str) -
 
 @pytest.mark.parametrize("component", SOURCES)
 def test_nothing_is_granted_wholesale(render: Render, component: str) -> None:
-    for group, resource, verb in grants(render("minimal-values.yaml"), component) - {BIND}:
+    own = {BIND} | OF_SECRETS.get(component, set())
+    for group, resource, verb in grants(render("minimal-values.yaml"), component) - own:
         assert "*" not in (group, resource, verb)
         assert resource not in ("secrets", "roles", "clusterroles", "serviceaccounts/token", "pods/exec")
         assert verb not in ("bind", "escalate", "impersonate", "deletecollection")
 
 
+def test_secrets_are_read_in_accounts_namespaces_alone(render: Render) -> None:
+    roles = [
+        m for m in render("minimal-values.yaml") if any("secrets" in r["resources"] for r in m.get("rules", []))
+    ]
+    bound = {role_name(component) for component in COMPONENTS}
+    assert {role["metadata"]["name"] for role in roles} <= bound
+    assert not [
+        m
+        for m in render("minimal-values.yaml")
+        if m["kind"].endswith("Binding") and m.get("roleRef", {}).get("name") in bound
+    ]
+
+
 def members_roles(manifests: list[Manifest]) -> dict[str, set[Grant]]:
     """Return what each role of members allows, by its name."""
     names = [m["metadata"]["name"] for m in manifests if m["kind"] == "ClusterRole"]
-    return {n: grants(manifests, n.removeprefix("driftstack-")) for n in names if n.startswith(ROLE_PREFIX)}
+    ours = {role_name(component) for component in COMPONENTS}
+    found = [n for n in names if n.startswith(ROLE_PREFIX) and n not in ours]
+    return {n: grants(manifests, n.removeprefix("driftstack-")) for n in found}
 
 
-def test_operator_may_bind_the_roles_of_members_alone(render: Render) -> None:
+def test_operator_may_bind_the_roles_of_members_and_components_alone(render: Render) -> None:
     manifests = render("minimal-values.yaml")
     bind = [rule for m in manifests for rule in m.get("rules", []) if "bind" in rule["verbs"]]
     expected = [role_name(role) for role in MemberRole]
-    assert [rule["resourceNames"] for rule in bind] == [expected]
+    assert [rule["resourceNames"] for rule in bind] == [[*expected, *map(role_name, COMPONENTS)]]
     assert sorted(members_roles(manifests)) == sorted(expected)
+
+
+READ: Final = (
+    "browsersessions",
+    "sessionrecords",
+    "accountusages",
+    "archetypes",
+    "webhookendpoints",
+    "webhookdeliveries",
+)
 
 
 def test_members_have_rights_on_our_kinds_and_no_other(render: Render) -> None:
@@ -159,15 +200,13 @@ def test_members_have_rights_on_our_kinds_and_no_other(render: Render) -> None:
     viewer, user, admin = (roles[role_name(role)] for role in MemberRole)
     assert viewer < user < admin
     assert {(resource, verb) for _, resource, verb in viewer} == {
-        (resource, verb)
-        for resource in ("browsersessions", "sessionrecords", "accountusages", "archetypes", "events")
-        for verb in ("get", "list", "watch")
+        (resource, verb) for resource in (*READ, "events") for verb in ("get", "list", "watch")
     }
     writes = ("create", "update", "patch", "delete")
     assert {(resource, verb) for _, resource, verb in user - viewer} == {
         (resource, verb) for resource in ("browsersessions", "archetypes") for verb in writes
     }
-    assert {resource for _, resource, _ in admin - user} == {"apikeys"}
+    assert {resource for _, resource, _ in admin - user} == {"apikeys", "webhookendpoints"}
     # `restore` and `*` would let them take ids (the policy driftstack-ids).
     assert {verb for *_, verb in admin} == {"get", "list", "watch", *writes}
 

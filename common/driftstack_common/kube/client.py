@@ -29,6 +29,7 @@ Body = dict[str, Any]
 
 POD: Final = Kind("Pod", "pods", group="", version="v1")
 NODE: Final = Kind("Node", "nodes", group="", version="v1", namespaced=False)
+SECRET: Final = Kind("Secret", "secrets", group="", version="v1")
 EVENT: Final = Kind("Event", "events", group="", version="v1")
 NAMESPACE: Final = Kind("Namespace", "namespaces", group="", version="v1", namespaced=False)
 DEPLOYMENT: Final = Kind("Deployment", "deployments", group="apps", version="v1")

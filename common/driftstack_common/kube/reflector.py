@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from driftstack_common.kinds.meta import Kind, Resource, from_body
-from driftstack_common.kube.errors import Expired, KubeError, Unreachable, from_status
+from driftstack_common.kube.errors import Expired, KindGone, KubeError, Unreachable, from_status
 from driftstack_common.kube.pages import PAGE, pages
 from driftstack_common.logging import get_logger
 
@@ -88,6 +88,10 @@ class Reflector(Generic[R]):
         namespace: None watches all.
         forgets: an object whose change can't be read is removed from the copy, and not kept as it was.
 
+    Attributes:
+        synced: everything was listed once.
+        unserved: the API server doesn't know the kind.
+
     `keep`, `stored` and `removed` run inside the stream: they must be quick, and must not wait.
     """
 
@@ -106,6 +110,7 @@ class Reflector(Generic[R]):
         self.kind = kind
         self.objects: dict[Key, R] = {}
         self.synced = False
+        self.unserved = False
         self.lists = 0
         self.undecodable = 0
         self._client = client
@@ -134,6 +139,7 @@ class Reflector(Generic[R]):
             try:
                 await self._follow(await self._list())
             except KubeError as error:
+                self.unserved = isinstance(error, KindGone)
                 await self._pause(str(error))
             except Exception as error:  # an answer that makes no sense, whatever it is: the next list repairs it
                 await self._pause(repr(error))
@@ -159,7 +165,7 @@ class Reflector(Generic[R]):
         for key in [key for key in self.objects if key not in seen]:
             self._remove(key)
         self.lists += 1
-        self.synced = True
+        self.synced, self.unserved = True, False
         self._proven_at = started
         return version
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from driftstack_common.kinds import (
@@ -21,9 +21,17 @@ from driftstack_common.webhooks.events import Event, payload_of
 
 
 def subscribed(endpoints: Iterable[WebhookEndpoint], event: Event) -> list[WebhookEndpoint]:
-    """Return the endpoints that are told of an event, in the order of their names."""
-    told = [each for each in endpoints if each.live and event.type in each.spec.events]
+    """Return the endpoints that are told of an event: those that were there when it happened."""
+    happened = datetime.fromisoformat(event.created_at)
+    told = [
+        each for each in endpoints if each.live and event.type in each.spec.events and _created_at(each) <= happened
+    ]
     return sorted(told, key=lambda endpoint: endpoint.metadata.name)
+
+
+def _created_at(endpoint: WebhookEndpoint) -> datetime:
+    """Return when it was made; the API server's stamps are whole seconds, and never later."""
+    return endpoint.metadata.creation_timestamp or datetime.min.replace(tzinfo=UTC)
 
 
 def build_delivery(endpoint: WebhookEndpoint, event: Event) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import asyncio
 import ipaddress
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -160,23 +160,32 @@ def _found(address: Address, table: dict[str, tuple[Network, ...]]) -> str | Non
     return next((kind for kind, networks in table.items() if any(address in each for each in networks)), None)
 
 
-async def resolve(target: Target, rules: Rules, lookup: Lookup | None = None) -> list[Address]:
-    """Return the addresses of a target; all of them are allowed.
+async def check_target(url: str, rules: Rules, lookup: Lookup | None = None) -> Target:
+    """Check a URL and all addresses that its name has now; return it, read.
 
     Raises:
-        TargetRefused: one of its addresses is not allowed; a name with some of both is an attack or a mistake.
+        TargetRefused: it is none, or the rules don't allow it or one of its addresses.
         TargetUnknown: its name can't be resolved now.
     """
-    if not isinstance(target.host, str):
-        addresses: Iterable[Address] = [target.host]
-    else:
-        try:
-            addresses = await (lookup or look_up)(target.host, target.port)
-        except OSError as error:
-            raise TargetUnknown(f"the name {target.host} can't be resolved: {error.strerror or error}") from error
-    found = list(dict.fromkeys(addresses))
+    target = parse_target(url, rules)
+    if isinstance(target.host, str):
+        await resolve(target.host, target.port, rules, lookup)
+    return target
+
+
+async def resolve(host: str, port: int, rules: Rules, lookup: Lookup | None = None) -> list[Address]:
+    """Return the addresses of a name; all of them are allowed.
+
+    Raises:
+        TargetRefused: one of them is not allowed; a name with some of both is an attack or a mistake.
+        TargetUnknown: the name can't be resolved now.
+    """
+    try:
+        found = list(dict.fromkeys(await (lookup or look_up)(host, port)))
+    except OSError as error:
+        raise TargetUnknown(f"the name {host} can't be resolved: {error.strerror or error}") from error
     if not found:
-        raise TargetUnknown(f"the name {target.host} has no address")
+        raise TargetUnknown(f"the name {host} has no address")
     for address in found:
         check_address(address, rules)
     return found

@@ -1,4 +1,4 @@
-"""The RoleBindings of an account's members: one for each role that any of them has. Pure."""
+"""The RoleBindings in an account's namespace: one for each role of its members and of our components. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from driftstack_common.names import LABEL_ACCOUNT
 from driftstack_operator.accounts.namespace import PART
 
 ROLE_PREFIX: Final = "driftstack-account-"
-"""The chart's ClusterRole of a member's role, and our binding to it, are called this and the role."""
+"""The chart's ClusterRole of a role, and our binding to it, are called this and the role."""
+COMPONENTS: Final = ("facade", "dispatcher")
+"""Each has a role of its own: what it may do with the Secrets of webhook endpoints."""
 
 Subject = tuple[str, str, str]
 """Kind, namespace (of a ServiceAccount, else empty) and name."""
@@ -42,7 +44,7 @@ def read_binding(body: Body) -> BindingView:
     )
 
 
-def role_name(role: MemberRole) -> str:
+def role_name(role: str) -> str:
     """Return the name of the role's ClusterRole and of the binding to it."""
     return f"{ROLE_PREFIX}{role}"
 
@@ -55,13 +57,21 @@ def subjects_of(account: Account) -> dict[str, frozenset[Subject]]:
     return {name: frozenset(subjects) for name, subjects in found.items()}
 
 
+def components_of(system_namespace: str) -> dict[str, frozenset[Subject]]:
+    """Return the same for our components, whose ServiceAccounts are in this namespace."""
+    return {
+        role_name(each): frozenset({("ServiceAccount", system_namespace, f"driftstack-{each}")})
+        for each in COMPONENTS
+    }
+
+
 def is_sound(binding: BindingView) -> bool:
     """Whether it binds to the role of its name: that of a binding can't change, it must be made anew."""
     return binding.role == ("ClusterRole", "", binding.name)
 
 
 def build_binding(account: Account, name: str, subjects: frozenset[Subject]) -> Body:
-    """Return the binding of an account's members to the role of this name."""
+    """Return the binding of subjects to the role of this name in an account's namespace."""
     return {
         "apiVersion": BINDING.api_version,
         "kind": BINDING.name,

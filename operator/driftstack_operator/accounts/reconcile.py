@@ -14,6 +14,7 @@ from driftstack_common.logging import get_logger
 from driftstack_common.names import ACCOUNT_FINALIZER, ANNOTATION_ID
 from driftstack_common.times import now
 from driftstack_operator.accounts import conditions
+from driftstack_operator.accounts.binding import components_of
 from driftstack_operator.accounts.bindings import Bindings
 from driftstack_operator.accounts.conditions import Ready
 from driftstack_operator.accounts.live import LiveCounts
@@ -46,7 +47,9 @@ class Accounts:
         self._settings = settings
         self.quotas = Quotas(kube, store, settings.object_quotas)
         self.live = LiveCounts()
-        self._bindings = Bindings(kube, store)
+        self._bindings = Bindings(
+            kube, store, components_of(settings.system_namespace) if settings.webhooks else {}
+        )
         self.patience = Patience()
         self._removal = Removal(kube, store, self.quotas)
 

@@ -1,21 +1,27 @@
-"""How an account leaves: its sessions end, then its namespace goes, then the account itself.
+"""How an account leaves: its sessions end, deliveries are sent, its namespace goes, then the account itself.
 
 Nothing of it is remembered: whatever an operator that died had begun is found and finished.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Final
 
-from driftstack_common.kinds import Account, Session
+from driftstack_common.kinds import Account, Session, WebhookDelivery
 from driftstack_common.kube.client import NAMESPACE, Body, KubeClient
 from driftstack_common.kube.errors import Conflict, KindGone, NotFound
 from driftstack_common.logging import get_logger
 from driftstack_common.names import ACCOUNT_FINALIZER, FINALIZER
+from driftstack_common.times import now, parse_time
 from driftstack_operator.accounts.namespace import NamespaceState, held_by, state_of
 from driftstack_operator.accounts.quotas import Quotas
 from driftstack_operator.store import Store
 
+DRAIN: Final = timedelta(seconds=30)
+"""How long the first attempt at a delivery is waited for."""
+UNTRIED: Final = "status.phase!=delivered,status.phase!=failed,status.phase!=dlq"
+PAGE: Final = 500
 NAMED: Final = 3
 """Sessions that the condition of an account names, of those that hold it up."""
 
@@ -48,6 +54,9 @@ class Removal:
             left = await self._end_sessions(account)
             if left:
                 return _waits_for(left)
+            unsent = await self._unsent(account)
+            if unsent:
+                return f"waits at most {DRAIN.seconds} s for {unsent} webhook deliveries to be tried"
             await self._kube.delete(NAMESPACE, None, account.namespace)
             logger.info("namespace deleted", account=account.metadata.name, namespace=account.namespace)
         if state in (NamespaceState.OURS, NamespaceState.TERMINATING):
@@ -71,6 +80,17 @@ class Removal:
             except (NotFound, Conflict):  # it is gone already
                 continue
         return left
+
+    async def _unsent(self, account: Account) -> int:
+        """Return how many deliveries of late have not been tried: the last ends of sessions are told of."""
+        try:
+            listing = await self._kube.list_metadata(
+                WebhookDelivery.KIND, account.namespace, fieldSelector=UNTRIED, limit=PAGE
+            )
+        except KindGone:
+            return 0
+        made = [parse_time(item["metadata"]["creationTimestamp"]) for item in listing.get("items") or []]
+        return sum(now() - moment < DRAIN for moment in made)
 
     async def _release(self, account: Account) -> None:
         meta = account.metadata

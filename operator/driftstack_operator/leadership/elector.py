@@ -48,15 +48,24 @@ class Elector:
         namespace: where the Lease is.
         identity: name of this process, of no other one before or after it.
         seconds: the lease's length while the API server answers promptly.
+        name: of the Lease.
         clock: monotonic seconds that don't stop with the process.
     """
 
     def __init__(
-        self, kube: KubeClient, *, namespace: str, identity: str, seconds: int, clock: Callable[[], float] = steady
+        self,
+        kube: KubeClient,
+        *,
+        namespace: str,
+        identity: str,
+        seconds: int,
+        name: str = NAME,
+        clock: Callable[[], float] = steady,
     ) -> None:
         self.identity = identity
         self._kube = kube
         self._namespace = namespace
+        self._name = name
         self._seconds = seconds
         self._clock = clock
         self._lease: Lease | None = None
@@ -193,7 +202,7 @@ class Elector:
         body = {
             "apiVersion": LEASE.api_version,
             "kind": LEASE.name,
-            "metadata": {"name": NAME, "namespace": self._namespace},
+            "metadata": {"name": self._name, "namespace": self._namespace},
             "spec": spec,
         }
         stored = await self._ask(self._kube.create(LEASE, self._namespace, body))
@@ -206,12 +215,12 @@ class Elector:
         """Change the very version that we know."""
         known = {"resourceVersion": str((self._lease or _NOBODYS).version)}
         patch = {"metadata": known, "spec": spec}
-        return await self._ask(self._kube.merge_patch(LEASE, self._namespace, NAME, patch))
+        return await self._ask(self._kube.merge_patch(LEASE, self._namespace, self._name, patch))
 
     async def _look(self) -> bool:
         """Read the lease; return whether there is one."""
         try:
-            self._observe(await self._ask(self._kube.get(LEASE, self._namespace, NAME)), certain=True)
+            self._observe(await self._ask(self._kube.get(LEASE, self._namespace, self._name)), certain=True)
         except NotFound:
             return False
         return True
@@ -254,10 +263,10 @@ class Elector:
 
     async def _watch(self) -> None:
         """Bring every version; a leader renews so often that a silent watch is a dead one."""
-        only: dict[str, str | int] = {"fieldSelector": f"metadata.name={NAME}", "timeoutSeconds": 300}
+        only: dict[str, str | int] = {"fieldSelector": f"metadata.name={self._name}", "timeoutSeconds": 300}
         while True:
             with contextlib.suppress(KubeError):
-                body = await self._kube.get(LEASE, self._namespace, NAME)
+                body = await self._kube.get(LEASE, self._namespace, self._name)
                 self._observe(body)
                 version, silence = body["metadata"]["resourceVersion"], 2.0 * read_lease(body).seconds
                 async for event in self._kube.watch(LEASE, self._namespace, version, silence=silence, **only):

@@ -1,10 +1,11 @@
-"""How a session leaves: record, pods, Event, object, finalizer, in that order, each step safe to repeat.
+"""How a session leaves: record, pods, deliveries, Event, object, finalizer, in that order, each safe to repeat.
 
 After any crash the next operator finds either no record (and decides anew) or the record (and finishes).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -24,6 +25,7 @@ from driftstack_common.kube.errors import (
 from driftstack_common.logging import get_logger
 from driftstack_common.names import DEFAULT_ARCHETYPE, FINALIZER
 from driftstack_common.times import now
+from driftstack_common.webhooks.events import session_ended
 from driftstack_operator.events import Recorder, end_event
 from driftstack_operator.finalizers import dropping
 from driftstack_operator.metrics import Metrics
@@ -32,6 +34,7 @@ from driftstack_operator.reasons import End
 from driftstack_operator.sessions.archive import build_record
 from driftstack_operator.sessions.tracks import Track
 from driftstack_operator.store import Store
+from driftstack_operator.webhooks.outbox import Outbox
 
 PATIENCE: Final = 10.0
 """Seconds that a session waits for a cluster that doesn't know records."""
@@ -48,10 +51,19 @@ class Ending:
         kube: client to write with.
         store: learns what each write answered.
         recorder, metrics: told of each end.
+        outbox: of the present term; stores the deliveries of an end.
     """
 
-    def __init__(self, kube: KubeClient, store: Store, recorder: Recorder, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        kube: KubeClient,
+        store: Store,
+        recorder: Recorder,
+        metrics: Metrics,
+        outbox: Callable[[], Outbox],
+    ) -> None:
         self._kube = kube
+        self._outbox = outbox
         self._store = store
         self._recorder = recorder
         self._metrics = metrics
@@ -93,6 +105,20 @@ class Ending:
             self._metrics.ended.labels(ended.phase.value, ended.reason.value).inc()
             logger.info("session ended", session=session.uid, phase=ended.phase.value, reason=ended.reason.value)
         return from_body(Record, stored) if stored is not None else None
+
+    async def deliver(self, session: Session, record: Record | None, track: Track) -> Record | None:
+        """Store the deliveries of the end, unless this operator has; return the record if it was looked at.
+
+        Args:
+            record: None looks for it, if anybody is to be told.
+        """
+        namespace = session.metadata.namespace or ""
+        if not track.told_endpoints and self._outbox().listens(namespace):
+            record = record or await self._stored(session)
+            if record is not None:
+                await self._outbox().tell(namespace, session_ended(record))
+        track.told_endpoints = True
+        return record
 
     async def tell(self, session: Session, record: Record | None, track: Track) -> None:
         """Post the Event of the end as its record tells it, unless this operator has.

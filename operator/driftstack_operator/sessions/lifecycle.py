@@ -32,6 +32,7 @@ from driftstack_operator.sessions.starting import Starting
 from driftstack_operator.sessions.tracks import Tracks
 from driftstack_operator.settings import Settings
 from driftstack_operator.store import Store
+from driftstack_operator.webhooks.outbox import Outbox
 
 MOST_ACTS: Final = 12
 """Acts of one reconciliation; a session's whole life needs fewer."""
@@ -46,6 +47,7 @@ class Sessions:
         pools: where warm pods come from; told of every start and its end.
         gone: told of a session whose object is gone, the moment that is known.
         answered: told the uid of a session whose agent answered a claim.
+        outbox: of the present term.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Sessions:
         pools: Pools,
         answered: Callable[[str], None],
         gone: Callable[[Session], None],
+        outbox: Callable[[], Outbox],
     ) -> None:
         self._kube = kube
         self._store = store
@@ -94,7 +97,7 @@ class Sessions:
         self.asking = Asking(agents, self._agent_answered)
         self.sight = Sight(kube, store, self.tracks, self.claims, self.asking, agents, pools, settings)
         self._counting = Counting(agents, keys)
-        self._ending = Ending(kube, store, recorder, metrics)
+        self._ending = Ending(kube, store, recorder, metrics, outbox)
 
     async def close(self) -> None:
         """Ask no agent any more."""
@@ -216,6 +219,7 @@ class Sessions:
                 session, action.end, track, pod=seen.pod, slug=seen.slug, usage=usage
             )
         await self._delete_pods(action.pods, lost=seen.node_lost)
+        record = await self._ending.deliver(session, record, track)
         await self._ending.tell(session, record, track)
         current: Session | None = session
         if not session.ending:

@@ -33,6 +33,7 @@ class Track(msgspec.Struct, kw_only=True):
         leaving_since: when its pod was first seen to be deleted (monotonic).
         ready_refusals, ready_refused: how often the API server refused to call it ready; that it will.
         told_ready, told_end: the Event is posted.
+        told_endpoints: the deliveries of its end are stored.
         record_tried: a record was sent and no answer came.
         no_records_since: since when the cluster is known to know no records (monotonic).
         busy_step, busy_since: the step that is marked; since when, or when the agent was last asked (monotonic).
@@ -61,6 +62,7 @@ class Track(msgspec.Struct, kw_only=True):
     ready_refused: End | None = None
     told_ready: bool = False
     told_end: bool = False
+    told_endpoints: bool = False
     leaving_since: float | None = None
     busy_step: int = -1
     busy_since: float = 0.0

@@ -32,6 +32,7 @@ from driftstack_common.times import now
 from driftstack_operator.accounts import conditions
 from driftstack_operator.finalizers import dropping
 from driftstack_operator.uninstall.settings import Settings
+from driftstack_operator.webhooks.shards import SHARDS, lease_name
 
 LOOK_AGAIN: Final = 0.5
 STALLED: Final = 30.0
@@ -43,6 +44,7 @@ GRACE_SECONDS: Final = 10.0
 TRIES: Final = 3
 OPERATOR: Final = "driftstack-operator"
 FACADE: Final = "driftstack-facade"
+DISPATCHER: Final = "driftstack-dispatcher"
 
 logger = get_logger(__name__)
 
@@ -76,9 +78,11 @@ class Uninstall:
         await self._stopped(FACADE)
         if ended:
             await self._end_all()  # what a facade that was stopping has let in
-        await self._scale_down(OPERATOR)
-        await self._stopped(OPERATOR)
-        await self._remove_lease()
+        for component in (OPERATOR, DISPATCHER):
+            await self._scale_down(component)
+        for component in (OPERATOR, DISPATCHER):
+            await self._stopped(component)
+        await self._remove_leases()
         accounts = await self._list(Account)
         for account in accounts:
             await self._close(account)
@@ -145,10 +149,11 @@ class Uninstall:
 
     # -- without it
 
-    async def _remove_lease(self) -> None:
-        """Remove what the operator has made for itself; nobody else would."""
-        with suppress(NotFound):
-            await self._kube.delete(LEASE, self._settings.system_namespace, OPERATOR)
+    async def _remove_leases(self) -> None:
+        """Remove what operator and dispatcher have made for themselves; nobody else would."""
+        for name in (OPERATOR, *map(lease_name, range(SHARDS))):
+            with suppress(NotFound):
+                await self._kube.delete(LEASE, self._settings.system_namespace, name)
 
     async def _close(self, account: Body) -> None:
         """Let no new session into an account: nobody would run it, nor let it go."""

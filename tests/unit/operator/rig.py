@@ -10,7 +10,7 @@ from secrets import token_hex
 from typing import Any
 
 from driftstack_common.agent_token import KeyRing
-from driftstack_common.kinds import Account, Archetype, Pool, Record, Session
+from driftstack_common.kinds import Account, Archetype, Pool, Record, Session, WebhookEndpoint
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import BINDING, LEASE, NAMESPACE, NODE, POD, QUOTA
 from driftstack_common.names import (
@@ -89,7 +89,7 @@ class Rig:
         )
         operator = Operator(self.kube, self.agents, KEYS, self.settings, elector=elector)
         intake = operator.intake
-        takers = {
+        takers: dict[str, Callable[..., object]] = {
             Session.KIND.plural: intake.session,
             Account.KIND.plural: intake.account,
             BINDING.plural: intake.binding,
@@ -98,6 +98,9 @@ class Rig:
             POD.plural: intake.pod,
             NODE.plural: intake.node,
             QUOTA.plural: intake.quota,
+            WebhookEndpoint.KIND.plural: lambda body, deleted: operator.outbox._reflector._take(
+                {"type": "DELETED" if deleted else "MODIFIED", "object": body}
+            ),
         }
 
         def deliver(plural: str, event: str, body: Body) -> None:
@@ -118,6 +121,9 @@ class Rig:
         """The operator becomes the leader."""
         assert await self.operator.elector.attempt() is None
         self.operator.begin()
+        endpoints = self.operator.outbox._reflector
+        await endpoints._list()
+        endpoints._proven_at = math.inf  # its watch is the test's, and never breaks off
 
     async def prime(self) -> None:
         """The operator becomes the leader and knows all that there is."""

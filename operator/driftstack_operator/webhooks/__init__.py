@@ -1,0 +1,1 @@
+"""Webhooks: the outbox makes deliveries (in the operator), the dispatcher sends them (a process of its own)."""

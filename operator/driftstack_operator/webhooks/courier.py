@@ -1,0 +1,321 @@
+"""Sends what is due: one lane per endpoint, bounded each and in total; outcomes are written before more follows.
+
+Which deliveries there are, and how far each is, the API server alone says. What is remembered here can be lost: a
+delivery whose outcome was not written is sent again, with the same event id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from driftstack_common.kinds import DeliveryPhase, WebhookDelivery, WebhookEndpoint
+from driftstack_common.kube.errors import KubeError
+from driftstack_common.logging import get_logger
+from driftstack_common.times import now
+from driftstack_operator.webhooks.endpoints import Endpoints
+from driftstack_operator.webhooks.keys import NoKey, SigningKeys
+from driftstack_operator.webhooks.lanes import Key, Lane
+from driftstack_operator.webhooks.metrics import Metrics, outcome_of
+from driftstack_operator.webhooks.outcomes import Outcomes
+from driftstack_operator.webhooks.plans import Plans
+from driftstack_operator.webhooks.schedule import Answer, Status, after, given_up, in_flight
+from driftstack_operator.webhooks.sender import Sender
+
+AT_ONCE: Final = 256
+"""Attempts at once, at all endpoints."""
+UNWRITTEN: Final = 512
+"""Attempts and outcomes in hand; with more, nothing is sent: an API server that is away stops sending, too."""
+SLOW: Final = 1.0
+"""Seconds after which an attempt shows as in_flight; a quicker one costs one write."""
+KEY_RETRY: Final = 5.0
+SWEEP: Final = 15.0
+
+logger = get_logger(__name__)
+
+
+class Courier:
+    """Knows all unfinished deliveries, and sends those to endpoints that are this process's.
+
+    Args:
+        sender, keys: make the attempts.
+        outcomes: writes what became of them.
+        endpoints: told what became of them.
+        sends: whether this process may send to the endpoint of this uid.
+        longest: age at which a delivery that waits is given up.
+        clock: the time of day.
+    """
+
+    def __init__(
+        self,
+        *,
+        sender: Sender,
+        keys: SigningKeys,
+        outcomes: Outcomes,
+        endpoints: Endpoints,
+        metrics: Metrics,
+        sends: Callable[[str], bool],
+        longest: timedelta,
+        clock: Callable[[], datetime] = now,
+    ) -> None:
+        self._sender = sender
+        self._keys = keys
+        self._outcomes = outcomes
+        self._endpoints = endpoints
+        self._metrics = metrics
+        self._sends = sends
+        self._longest = longest
+        self._clock = clock
+        self._plans = Plans(self._due, clock)
+        self._lanes: dict[str, Lane] = {}
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._in_hand = asyncio.Semaphore(UNWRITTEN)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- what is observed
+
+    def endpoint_seen(self, endpoint: WebhookEndpoint) -> None:
+        """An endpoint is new or has changed."""
+        lane = self._lane(endpoint.metadata.uid)
+        lane.endpoint, lane.blocked = endpoint, None
+        self.wake(endpoint.metadata.uid)
+
+    def endpoint_gone(self, uid: str) -> None:
+        """An endpoint is gone; its deliveries follow."""
+        self._lane(uid).endpoint = None
+        self._tidy(uid)
+
+    def delivery_seen(self, delivery: WebhookDelivery) -> None:
+        """A delivery is new or has changed."""
+        if not self._outcomes.overtook(delivery):
+            self._take(delivery)
+
+    def delivery_gone(self, delivery: WebhookDelivery) -> None:
+        """A delivery is gone."""
+        self._outcomes.forget(delivery.key)
+        self._drop(delivery.key, delivery.spec.endpoint.uid)
+
+    # -- whose is what
+
+    def wake(self, uid: str) -> None:
+        """Begin as many attempts at this endpoint as may be."""
+        lane = self._lanes.get(uid)
+        if lane is not None and self._sends(uid) and lane.open:
+            for _ in range(lane.room):
+                lane.running += 1
+                self._start(self._run(uid, lane), f"send-{uid}")
+
+    def wake_all(self) -> None:
+        """Begin whatever may be begun."""
+        for uid in list(self._lanes):
+            self.wake(uid)
+
+    async def drained(self, mine: Callable[[str], bool]) -> None:
+        """Wait until nothing is in hand at these endpoints, which are owned no more."""
+        while any(not lane.idle for uid, lane in self._lanes.items() if mine(uid)):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # once in the life of a shard
+
+    async def run(self) -> None:
+        """Sweep until cancelled; then nothing goes on."""
+        try:
+            while True:
+                await asyncio.sleep(SWEEP)
+                self.sweep()
+        finally:
+            for task in list(self._tasks):
+                task.cancel()
+
+    def sweep(self) -> None:
+        """Give up what has waited too long, say why the rest waits, and begin what was forgotten."""
+        for uid, lane in list(self._lanes.items()):
+            if self._sends(uid) and lane.endpoint is not None and not lane.open:
+                for key in list(lane.due):
+                    self._tend_waiting(uid, lane, key, f"held: {lane.held}")
+            self.wake(uid)
+
+    def _tend_waiting(self, uid: str, lane: Lane, key: Key, why: str) -> None:
+        delivery = self._plans.get(key)
+        if delivery is None:
+            return
+        if self._clock() - delivery.spec.created_at > self._longest:
+            lane.take(key)
+            self._start(self._give_up(uid, lane, delivery, f"too old; {why}"), "give-up")
+        elif delivery.status.last_error != why:
+            self._start(self._outcomes.say(delivery, {"lastError": why}), "say")
+
+    # -- figures
+
+    def oldest(self) -> float:
+        """Return the seconds since the oldest event that could have been delivered by us and was not."""
+        moments = [
+            delivery.spec.created_at
+            for uid, lane in self._lanes.items()
+            if self._sends(uid) and lane.open
+            for key in (*lane.due, *lane.busy)
+            if (delivery := self._plans.get(key)) is not None
+        ]
+        return max(0.0, (self._clock() - min(moments)).total_seconds()) if moments else 0.0
+
+    def depth(self, phase: DeliveryPhase) -> int:
+        """Return how many unfinished deliveries to our endpoints are in a phase."""
+        return sum(each.status.phase is phase for each in self._plans.all() if self._sends(each.spec.endpoint.uid))
+
+    # -- one endpoint's attempts
+
+    async def _run(self, uid: str, lane: Lane) -> None:
+        """Send one delivery after another, each in its turn among all endpoints."""
+        try:
+            while lane.due and not lane.crowded and self._sends(uid) and lane.open:
+                await self._in_hand.acquire()
+                handed_on = False
+                try:
+                    async with self._slots:
+                        handed_on = await self._next(uid, lane)
+                finally:
+                    if not handed_on:
+                        self._in_hand.release()
+        finally:
+            lane.running -= 1
+            self._tidy(uid)
+
+    async def _next(self, uid: str, lane: Lane) -> bool:
+        """Send the next delivery; return whether there is an outcome, which is being written then."""
+        key = lane.take()
+        delivery = self._plans.get(key) if key is not None else None
+        if key is None or delivery is None or lane.endpoint is None:
+            lane.done(key)
+            return False
+        if lane.ended is not None:
+            self._abandon(lane.endpoint)
+            status: Status | None = given_up(lane.ended)
+        else:
+            status = await self._send(lane, lane.endpoint, delivery)
+        if status is None:
+            lane.put_back(key)
+            return False
+        self._start(self._write(uid, lane, delivery, status), "write")
+        return True
+
+    async def _send(self, lane: Lane, endpoint: WebhookEndpoint, delivery: WebhookDelivery) -> Status | None:
+        """Make an attempt; return what follows, None when there was nothing to sign with."""
+        begun = self._clock()
+        try:
+            keys = await self._keys.of(endpoint, begun)
+        except NoKey as error:
+            self._block(lane, endpoint, str(error))
+            return None
+        except KubeError as error:
+            self._block(lane, endpoint, f"its Secret can't be read now: {error}")
+            return None
+        marking = asyncio.create_task(self._mark(delivery))
+        try:
+            with self._metrics.attempt_seconds.time():
+                answer = await self._sender.send(endpoint.spec.url, delivery, keys)
+        finally:
+            marking.cancel()
+            await asyncio.wait([marking])  # the outcome must be the later write
+        status = after(delivery, answer, begun, self._clock())
+        self._note(lane, endpoint, delivery, answer, status)
+        return status
+
+    async def _mark(self, delivery: WebhookDelivery) -> None:
+        await asyncio.sleep(SLOW)
+        await self._outcomes.say(delivery, in_flight(self._clock()))
+
+    def _note(
+        self, lane: Lane, endpoint: WebhookEndpoint, delivery: WebhookDelivery, answer: Answer, status: Status
+    ) -> None:
+        arrived, phase = answer.error is None, status["phase"]
+        last = phase == DeliveryPhase.DLQ
+        lane.learn(arrived=arrived)
+        self._metrics.attempts.labels(outcome_of(answer)).inc()
+        if arrived or last:
+            self._metrics.finished.labels(phase).inc()
+        self._endpoints.attempted(endpoint, arrived=arrived, last=last)
+        if not arrived:
+            logger.info(
+                "attempt failed",
+                namespace=delivery.metadata.namespace,
+                delivery=delivery.metadata.name,
+                endpoint=endpoint.metadata.name,
+                attempt=status["attempts"],
+                error=answer.error,
+                given_up=last,
+            )
+
+    def _abandon(self, endpoint: WebhookEndpoint) -> None:
+        self._metrics.finished.labels(DeliveryPhase.DLQ.value).inc()
+        self._endpoints.abandoned(endpoint)
+
+    def _block(self, lane: Lane, endpoint: WebhookEndpoint, why: str) -> None:
+        """Try again in a while; that is no failed attempt."""
+        lane.blocked = why
+        self._endpoints.look_again(endpoint)
+        asyncio.get_running_loop().call_later(KEY_RETRY, self._unblock, endpoint.metadata.uid)
+
+    def _unblock(self, uid: str) -> None:
+        self._lane(uid).blocked = None
+        self.wake(uid)
+
+    async def _give_up(self, uid: str, lane: Lane, delivery: WebhookDelivery, why: str) -> None:
+        if lane.endpoint is not None:
+            self._abandon(lane.endpoint)
+        await self._in_hand.acquire()
+        await self._write(uid, lane, delivery, given_up(why))
+
+    async def _write(self, uid: str, lane: Lane, delivery: WebhookDelivery, status: Status) -> None:
+        """Write an outcome; the delivery is in hand until it is there."""
+        try:
+            stored = await self._outcomes.write(delivery, status)
+        finally:
+            lane.done(delivery.key)
+            self._in_hand.release()
+        if stored is None:
+            self._drop(delivery.key, uid)
+        else:
+            self._take(stored)
+        self.wake(uid)
+
+    # -- what is known
+
+    def _take(self, delivery: WebhookDelivery) -> None:
+        key, uid = delivery.key, delivery.spec.endpoint.uid
+        lane = self._lane(uid)
+        if key in lane.busy:  # what is in hand is taken in when its outcome is written
+            return
+        lane.due.pop(key, None)
+        if delivery.finished:
+            self._drop(key, uid)
+        else:
+            self._plans.plan(delivery)
+
+    def _due(self, delivery: WebhookDelivery) -> None:
+        uid = delivery.spec.endpoint.uid
+        self._lane(uid).due[delivery.key] = None
+        self.wake(uid)
+
+    def _drop(self, key: Key, uid: str) -> None:
+        self._plans.drop(key)
+        self._lane(uid).due.pop(key, None)
+        self._tidy(uid)
+
+    def _lane(self, uid: str) -> Lane:
+        return self._lanes.setdefault(uid, Lane())
+
+    def _tidy(self, uid: str) -> None:
+        """Forget the lane of an endpoint that is gone."""
+        lane = self._lanes.get(uid)
+        if lane is not None and lane.endpoint is None and lane.idle and not lane.due:
+            del self._lanes[uid]
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:  # a bug, and one delivery's
+            logger.error("a task failed", task=task.get_name(), error=repr(error))

@@ -1,0 +1,94 @@
+"""The deliveries of one endpoint: which are due, which are in hand, and how many may be sent at once.
+
+A receiver that is slow or dead holds up only its own: it gets fewer at once with each failure, and more with each
+success.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from driftstack_common.kinds import WebhookEndpoint
+
+Key = tuple[str, str]
+"""Namespace and name of a delivery."""
+
+FIRST_LIMIT: Final = 4
+MOST: Final = 16
+"""Attempts at one endpoint at once."""
+
+
+class Lane:
+    """One endpoint's.
+
+    Attributes:
+        endpoint: as last seen; None before.
+        due: deliveries to send now, in the order in which they became due.
+        busy: deliveries that are being sent or whose outcome is being written.
+        running: attempts that are under way or about to be.
+        blocked: why nothing can be sent now, though the endpoint wants it: its key is missing.
+    """
+
+    def __init__(self) -> None:
+        self.endpoint: WebhookEndpoint | None = None
+        self.due: dict[Key, None] = {}
+        self.busy: set[Key] = set()
+        self.running = 0
+        self.blocked: str | None = None
+        self._limit = FIRST_LIMIT
+
+    @property
+    def held(self) -> str | None:
+        """Why its deliveries wait, for people; None when they are sent."""
+        if self.endpoint is None:
+            return "the endpoint has not been seen yet"
+        return "the endpoint is paused" if self.endpoint.spec.paused else self.blocked
+
+    @property
+    def ended(self) -> str | None:
+        """Why its deliveries are given up; None while the endpoint lives."""
+        if self.endpoint is None or self.endpoint.live:
+            return None
+        return "the endpoint is disabled"
+
+    @property
+    def open(self) -> bool:
+        """Whether its deliveries can be worked on: sent, or given up."""
+        return self.ended is not None or self.held is None
+
+    @property
+    def room(self) -> int:
+        """How many more attempts may begin."""
+        return max(0, min(self._limit - self.running, len(self.due)))
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more are running than may."""
+        return self.running > self._limit
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in hand."""
+        return not self.busy and not self.running
+
+    def take(self, key: Key | None = None) -> Key | None:
+        """Take a delivery that is due in hand; without a key, the first."""
+        key = key or next(iter(self.due), None)
+        if key is not None:
+            del self.due[key]
+            self.busy.add(key)
+        return key
+
+    def done(self, key: Key | None) -> None:
+        """A delivery is no longer in hand."""
+        if key is not None:
+            self.busy.discard(key)
+
+    def put_back(self, key: Key) -> None:
+        """A delivery that was taken has not been sent."""
+        self.done(key)
+        self.due[key] = None
+
+    def learn(self, *, arrived: bool) -> None:
+        """An attempt has ended."""
+        self._limit = min(MOST, self._limit * 2) if arrived else max(1, self._limit // 2)

@@ -1,0 +1,97 @@
+"""Writes what became of deliveries into their status."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final
+
+from driftstack_common.kinds import WebhookDelivery, from_body
+from driftstack_common.kube.client import KubeClient
+from driftstack_common.kube.errors import Conflict, Invalid, KubeError, NotFound
+from driftstack_common.logging import get_logger
+from driftstack_operator.webhooks.lanes import Key
+from driftstack_operator.webhooks.schedule import Status, given_up
+
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 2.0
+"""Between tries to write an outcome, seconds."""
+
+logger = get_logger(__name__)
+
+
+class Outcomes:
+    """Writes, and remembers which version it wrote until the watch has brought it.
+
+    Args:
+        kube: client to write with.
+    """
+
+    def __init__(self, kube: KubeClient) -> None:
+        self._kube = kube
+        self._written: dict[Key, int] = {}
+
+    def overtook(self, delivery: WebhookDelivery) -> bool:
+        """Whether what the watch brings is older than what was written here."""
+        if int(delivery.metadata.resource_version) < self._written.get(delivery.key, 0):
+            return True
+        self.forget(delivery.key)
+        return False
+
+    def forget(self, key: Key) -> None:
+        """The watch has caught up, or the delivery is gone."""
+        self._written.pop(key, None)
+
+    async def write(self, delivery: WebhookDelivery, status: Status) -> WebhookDelivery | None:
+        """Write until it is there, or somebody else's is; return the delivery as stored, None when it is gone."""
+        pause, known = FIRST_PAUSE, delivery
+        while True:
+            try:
+                return await self._patch(known, status, certain=True)
+            except NotFound:  # it went with its endpoint or account
+                return None
+            except Conflict:
+                current = await self._current(known)
+                if current is None or _is_further(current, delivery):
+                    return current
+                known = current
+                continue
+            except Invalid as error:
+                logger.error("outcome refused", delivery=delivery.metadata.name, error=str(error))
+                status = given_up("its outcome could not be written")
+            except KubeError as error:
+                logger.warning("outcome not written yet", delivery=delivery.metadata.name, error=str(error))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def say(self, delivery: WebhookDelivery, status: Status) -> None:
+        """Write once what is good to know and nothing depends on."""
+        with contextlib.suppress(KubeError):
+            await self._patch(delivery, status, certain=False)
+
+    async def _current(self, delivery: WebhookDelivery) -> WebhookDelivery | None:
+        """Return what the object is now, None when it is gone; as it was when that can't be read."""
+        meta = delivery.metadata
+        try:
+            body = await self._kube.get(WebhookDelivery.KIND, meta.namespace, meta.name)
+        except NotFound:
+            return None
+        except KubeError:
+            return delivery
+        current = from_body(WebhookDelivery, body)
+        return current if current.metadata.uid == meta.uid else None
+
+    async def _patch(self, delivery: WebhookDelivery, status: Status, *, certain: bool) -> WebhookDelivery:
+        """Patch this very object; when `certain`, in the version that is known."""
+        meta = delivery.metadata
+        known = {"uid": meta.uid} | ({"resourceVersion": meta.resource_version} if certain else {})
+        patch = {"metadata": known, "status": status}
+        body = await self._kube.merge_patch(WebhookDelivery.KIND, meta.namespace, meta.name, patch, "status")
+        stored = from_body(WebhookDelivery, body)
+        self._written[delivery.key] = int(stored.metadata.resource_version)
+        return stored
+
+
+def _is_further(current: WebhookDelivery, before: WebhookDelivery) -> bool:
+    """Whether another dispatcher has sent it since: this one was cut off for so long that it lost the delivery."""
+    return current.finished or current.status.attempts != before.status.attempts
