@@ -142,6 +142,7 @@ _EVIDENCE = {
     "events": ("get", "events", "-A", "--sort-by=.lastTimestamp"),
     "browser pods": ("get", "pods", "-n", BROWSERS, "-o", "wide"),
     "operator": ("logs", "-n", SYSTEM, "deployment/driftstack-operator", "--tail=40"),
+    "dispatcher": ("logs", "-n", SYSTEM, "deployment/driftstack-dispatcher", "--tail=40"),
     "facade": ("logs", "-n", SYSTEM, "deployment/driftstack-facade", "--tail=40"),
 }
 

@@ -47,6 +47,24 @@ class CreateRequest(NamespacedAPIObject):
     version, endpoint, kind = VERSION, "createrequests", "CreateRequest"
 
 
+class WebhookEndpoint(NamespacedAPIObject):
+    version, endpoint, kind = VERSION, "webhookendpoints", "WebhookEndpoint"
+
+    @property
+    def ready(self) -> dict[str, Any]:
+        """The condition Ready; empty before there is one."""
+        conditions = (self.obj.get("status") or {}).get("conditions", [])
+        return next((dict(each) for each in conditions if each["type"] == "Ready"), {})
+
+
+class WebhookDelivery(NamespacedAPIObject):
+    version, endpoint, kind = VERSION, "webhookdeliveries", "WebhookDelivery"
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return dict(self.obj.get("status") or {})
+
+
 class BrowserPool(NamespacedAPIObject):
     version, endpoint, kind = VERSION, "browserpools", "BrowserPool"
 

@@ -141,7 +141,7 @@ def check_address(address: Address, rules: Rules) -> None:
 def _judged(address: Address) -> list[Address]:
     """Return what is to be judged: of a mapped address, which the kernel treats as IPv4, the IPv4 one alone."""
     mapped = getattr(address, "ipv4_mapped", None)
-    return [mapped] if mapped is not None else faces(address)
+    return [mapped] if mapped is not None else faces(address)[::-1]
 
 
 def _kind_of(address: Address, rules: Rules) -> str | None:

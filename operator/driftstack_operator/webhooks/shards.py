@@ -17,6 +17,7 @@ from typing import Final
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.logging import get_logger
 from driftstack_operator.leadership.elector import Elector
+from driftstack_operator.leadership.lease import steady
 from driftstack_operator.leadership.terms import Terms
 
 SHARDS: Final = 4
@@ -63,6 +64,7 @@ class Shards:
         opened: told that deliveries may be sent that might not before.
         drained: waits until nothing is in hand at the endpoints for which its argument is true.
         settled: says the last of endpoints that are still owned.
+        clock: monotonic seconds that don't stop with the process.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Shards:
         opened: Callable[[], None],
         drained: Callable[[Callable[[str], bool]], Awaitable[None]],
         settled: Callable[[], Awaitable[None]],
+        clock: Callable[[], float] = steady,
     ) -> None:
         self._proven = proven
         self._opened = opened
@@ -88,7 +91,14 @@ class Shards:
         self._ended = asyncio.Event()
         self._first = zlib.crc32(identity.encode()) % SHARDS
         self._electors = [
-            _Candidate(kube, namespace=namespace, identity=identity, seconds=LEASE_SECONDS, name=lease_name(shard))
+            _Candidate(
+                kube,
+                namespace=namespace,
+                identity=identity,
+                seconds=LEASE_SECONDS,
+                name=lease_name(shard),
+                clock=clock,
+            )
             for shard in range(SHARDS)
         ]
         for shard, elector in enumerate(self._electors):

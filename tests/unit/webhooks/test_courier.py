@@ -1,0 +1,343 @@
+"""Deliveries on their way, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from driftstack_common.kinds import WebhookDelivery, WebhookEndpoint
+from driftstack_common.kube.client import SECRET as SECRET_KIND
+from driftstack_operator.webhooks.courier import AT_ONCE
+from driftstack_operator.webhooks.lanes import MOST
+from driftstack_operator.webhooks.schedule import Answer
+from tests.unit.operator.leases import run
+from tests.unit.webhooks.builders import NAMESPACE, NOW, SECRET, delivery, endpoint_body
+from tests.unit.webhooks.rig import Rig
+
+REFUSING = Answer(status=500, excerpt="oops", error="answered 500")
+HOUR = 3600.0
+
+
+def in_virtual_time(test: Callable[[Rig], Awaitable[None]]) -> Callable[[], None]:
+    """Run a test with a rig that has one endpoint and its Secret, and parts that run beside it."""
+
+    @functools.wraps(test)
+    def wrapped() -> None:
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            rig = Rig(lambda: NOW + timedelta(seconds=loop.time()))
+            rig.put_secret()
+            parts = [asyncio.create_task(part) for part in (rig.courier.run(), rig.endpoints.run())]
+            try:
+                await test(rig)
+            finally:
+                for part in parts:
+                    part.cancel()
+                await asyncio.wait(parts)
+
+        run(main())
+
+    del wrapped.__wrapped__  # type: ignore[attr-defined] # pytest would ask for a fixture called rig
+    return wrapped
+
+
+def refuse(_url: str, _delivery: WebhookDelivery) -> Answer:
+    return REFUSING
+
+
+@in_virtual_time
+async def test_arrives_at_once_and_costs_one_write(rig: Rig) -> None:
+    hook = rig.put(endpoint_body())
+    one = delivery(hook)
+    rig.put_delivery(one)
+    await asyncio.sleep(0.1)
+    assert rig.sender.attempts == [(0.0, hook.spec.url, one.spec.event_id, [SECRET])]
+    assert rig.status(one)["phase"] == "delivered"
+    assert [plural for _, plural, _ in rig.kube.calls] == ["webhookdeliveries"]
+
+
+@in_virtual_time
+async def test_schedule_of_a_receiver_that_never_answers_well(rig: Rig) -> None:
+    rig.sender.answer = refuse
+    hook = rig.put(endpoint_body())
+    one = delivery(hook)
+    rig.put_delivery(one)
+    await asyncio.sleep(5 * HOUR)
+    assert rig.sender.minutes == [0, 1, 6, 21, 51, 111]
+    status = rig.status(one)
+    assert (status["phase"], status["attempts"], status["lastResponseStatus"]) == ("dlq", 6, 500)
+    assert (status["lastResponseExcerpt"], status["lastError"]) == ("oops", "answered 500")
+    assert {event for *_, event, _ in rig.sender.attempts} == {one.spec.event_id}
+    assert rig.endpoint_status()["counts"] == {"delivered": 0, "failed": 6, "dlq": 1}
+    assert rig.endpoint_status()["consecutiveFailures"] == 1
+
+
+@in_virtual_time
+async def test_second_attempt_arrives(rig: Rig) -> None:
+    answers = [REFUSING, Answer(status=200)]
+    rig.sender.answer = lambda *_: answers.pop(0)
+    one = delivery(rig.put(endpoint_body()))
+    rig.put_delivery(one)
+    await asyncio.sleep(HOUR)
+    assert rig.sender.minutes == [0, 1]
+    assert (rig.status(one)["phase"], rig.status(one)["attempts"]) == ("delivered", 2)
+    assert "lastError" not in rig.status(one)
+
+
+@in_virtual_time
+async def test_restart_goes_on_where_the_status_says(rig: Rig) -> None:
+    hook = rig.put(endpoint_body())
+    rig.put_delivery(delivery(hook, 1, phase="failed", attempts=3, nextAttemptAt="2026-05-12T12:20:00Z"))
+    rig.put_delivery(delivery(hook, 2, phase="in_flight", attempts=0))
+    rig.put_delivery(delivery(hook, 3, phase="delivered", attempts=1))
+    await asyncio.sleep(HOUR)
+    assert rig.sender.minutes == [0, 20]
+
+
+@in_virtual_time
+async def test_replay_begins_the_schedule_anew(rig: Rig) -> None:
+    one = delivery(rig.put(endpoint_body()), phase="dlq", attempts=6)
+    rig.put_delivery(one)
+    await asyncio.sleep(HOUR)
+    assert not rig.sender.attempts
+    rig.kube.change(WebhookDelivery.KIND, *one.key, phase="pending", attempts=0)
+    await asyncio.sleep(1)
+    assert (rig.status(one)["phase"], rig.status(one)["attempts"]) == ("delivered", 1)
+
+
+@in_virtual_time
+async def test_long_attempt_shows_as_in_flight(rig: Rig) -> None:
+    async def slowly() -> Answer:
+        await asyncio.sleep(8)
+        return Answer(status=200)
+
+    rig.sender.answer = lambda *_: slowly()
+    one = delivery(rig.put(endpoint_body()))
+    rig.put_delivery(one)
+    await asyncio.sleep(0.9)
+    assert rig.status(one)["phase"] == "pending"
+    await asyncio.sleep(1)
+    assert rig.status(one)["phase"] == "in_flight"
+    await asyncio.sleep(8)
+    assert (rig.status(one)["phase"], len(rig.sender.attempts)) == ("delivered", 1)
+
+
+@in_virtual_time
+async def test_dead_endpoint_delays_no_other(rig: Rig) -> None:
+    async def never() -> Answer:
+        await asyncio.sleep(10)
+        return Answer(error="no answer within 10 s")
+
+    rig.sender.answer = lambda url, _: never() if "dead" in url else Answer(status=200)
+    for number in range(2, 12):
+        dead = rig.put(
+            endpoint_body(f"dead-{number}", number, url="https://dead.example.com/", secretRef={"name": "hook"})
+        )
+        for event in range(100):
+            rig.put_delivery(delivery(dead, 1000 * number + event))
+    await asyncio.sleep(1)
+    assert rig.sender.busy < AT_ONCE / 2
+    good = rig.put(endpoint_body())
+    for event in range(100):
+        rig.put_delivery(delivery(good, event + 1))
+    await asyncio.sleep(1)
+    assert sum("dead" not in url for _, url, _, _ in rig.sender.attempts) == 100
+
+
+@in_virtual_time
+async def test_one_endpoint_gets_a_bounded_number_at_once(rig: Rig) -> None:
+    async def slowly() -> Answer:
+        await asyncio.sleep(1)
+        return Answer(status=200)
+
+    rig.sender.answer = lambda *_: slowly()
+    hook = rig.put(endpoint_body())
+    for event in range(200):
+        rig.put_delivery(delivery(hook, event + 1))
+    await asyncio.sleep(60)
+    assert len(rig.sender.attempts) == 200
+    assert rig.sender.busiest == MOST
+
+
+@in_virtual_time
+async def test_paused_endpoint_keeps_its_deliveries_until_it_is_resumed(rig: Rig) -> None:
+    hook = rig.put(endpoint_body(paused=True))
+    one = delivery(hook)
+    rig.put_delivery(one)
+    await asyncio.sleep(HOUR)
+    assert not rig.sender.attempts
+    assert rig.status(one)["lastError"] == "held: the endpoint is paused"
+    rig.put(endpoint_body(generation=2))
+    await asyncio.sleep(1)
+    assert rig.status(one)["phase"] == "delivered"
+
+
+@in_virtual_time
+async def test_what_waits_too_long_is_given_up(rig: Rig) -> None:
+    one = delivery(rig.put(endpoint_body(paused=True)))
+    rig.put_delivery(one)
+    await asyncio.sleep(2 * HOUR + 60)
+    assert rig.status(one)["phase"] == "dlq"
+    assert rig.status(one)["lastError"] == "too old; held: the endpoint is paused"
+    assert rig.endpoint_status()["counts"]["dlq"] == 1
+    assert rig.endpoint_status()["consecutiveFailures"] == 0
+
+
+@in_virtual_time
+async def test_disabled_endpoint_gives_its_deliveries_up(rig: Rig) -> None:
+    one = delivery(rig.put(endpoint_body(disabled=True)))
+    rig.put_delivery(one)
+    await asyncio.sleep(1)
+    assert not rig.sender.attempts
+    assert (rig.status(one)["phase"], rig.status(one)["lastError"]) == ("dlq", "the endpoint is disabled")
+
+
+@in_virtual_time
+async def test_fifty_deliveries_given_up_in_a_row_disable_the_endpoint(rig: Rig) -> None:
+    rig.sender.answer = refuse
+    hook = rig.put(endpoint_body())
+    for event in range(49):
+        rig.put_delivery(delivery(hook, event + 1))
+    await asyncio.sleep(3 * HOUR)
+    status = rig.endpoint_status()
+    assert (status["consecutiveFailures"], status.get("disabledAt")) == (49, None)
+    rig.put_delivery(delivery(hook, 50))
+    waiting = delivery(hook, 51)
+    await asyncio.sleep(HOUR)
+    rig.put_delivery(waiting)
+    await asyncio.sleep(2 * HOUR)
+    status = rig.endpoint_status()
+    assert (status["consecutiveFailures"], status["disabledGeneration"]) == (50, 1)
+    assert status["conditions"][0]["reason"] == "TooManyFailures"
+    assert rig.status(waiting)["lastError"] == "the endpoint is disabled"
+    rig.sender.answer = lambda *_: Answer(status=200)
+    rig.put(
+        rig.kube.objects["webhookendpoints", NAMESPACE, "hook"]
+        | {"metadata": endpoint_body(generation=2)["metadata"]}
+    )
+    fresh = delivery(hook, 52)
+    rig.put_delivery(fresh)
+    await asyncio.sleep(5)
+    assert rig.status(fresh)["phase"] == "delivered"
+    assert rig.endpoint_status()["consecutiveFailures"] == 0
+    assert rig.endpoint_status()["conditions"][0]["status"] == "True"
+
+
+@in_virtual_time
+async def test_one_success_breaks_the_row(rig: Rig) -> None:
+    rig.sender.answer = refuse
+    hook = rig.put(endpoint_body())
+    for event in range(49):
+        rig.put_delivery(delivery(hook, event + 1))
+    await asyncio.sleep(3 * HOUR)
+    rig.sender.answer = lambda *_: Answer(status=200)
+    rig.put_delivery(delivery(hook, 50))
+    await asyncio.sleep(5)
+    assert rig.endpoint_status()["consecutiveFailures"] == 0
+
+
+@in_virtual_time
+async def test_missing_secret_is_no_failed_attempt(rig: Rig) -> None:
+    rig.kube.vanish(SECRET_KIND, NAMESPACE, "hook")
+    one = delivery(rig.put(endpoint_body()))
+    rig.put_delivery(one)
+    await asyncio.sleep(60)
+    condition = rig.endpoint_status()["conditions"][0]
+    assert (condition["status"], condition["reason"]) == ("False", "SecretMissing")
+    assert condition["message"] == "create the Secret hook with the entry secret"
+    assert (rig.status(one)["phase"], rig.status(one).get("attempts", 0)) == ("pending", 0)
+    rig.put_secret()
+    await asyncio.sleep(6)
+    assert rig.status(one)["phase"] == "delivered"
+    assert rig.endpoint_status()["conditions"][0]["status"] == "True"
+
+
+@in_virtual_time
+async def test_rotation_signs_with_both_until_it_is_over(rig: Rig) -> None:
+    rig.put_secret("new", "whsec_" + "B" * 32)
+    previous = {"name": "hook", "expiresAt": "2026-05-12T14:00:00Z"}
+    hook = rig.put(endpoint_body(secretRef={"name": "new"}, previousSecretRef=previous))
+    rig.put_delivery(delivery(hook, 1))
+    await asyncio.sleep(2 * HOUR)
+    rig.put_delivery(delivery(hook, 2))
+    await asyncio.sleep(1)
+    new = "whsec_" + "B" * 32
+    assert [keys for *_, keys in rig.sender.attempts] == [[new, SECRET], [new]]
+
+
+@in_virtual_time
+async def test_outcome_is_written_when_the_api_server_is_back_and_nothing_is_sent_twice(rig: Rig) -> None:
+    one = delivery(rig.put(endpoint_body()))
+    rig.break_writes(20)
+    rig.put_delivery(one)
+    await asyncio.sleep(HOUR)
+    assert (len(rig.sender.attempts), rig.status(one)["phase"]) == (1, "delivered")
+
+
+@in_virtual_time
+async def test_watch_that_is_behind_sends_nothing_twice(rig: Rig) -> None:
+    one = delivery(rig.put(endpoint_body()))
+    rig.put_delivery(one)
+    await asyncio.sleep(1)
+    rig.courier.delivery_seen(one)
+    await asyncio.sleep(HOUR)
+    assert len(rig.sender.attempts) == 1
+
+
+@in_virtual_time
+async def test_outcome_of_another_dispatcher_stands(rig: Rig) -> None:
+    """This one was cut off while it sent, and another has taken over since."""
+
+    async def cut_off() -> Answer:
+        rig.kube.change(WebhookDelivery.KIND, *one.key, phase="delivered", attempts=1)
+        return REFUSING
+
+    rig.sender.answer = lambda *_: cut_off()
+    one = delivery(rig.put(endpoint_body()))
+    rig.put_delivery(one)
+    await asyncio.sleep(HOUR)
+    assert (rig.status(one)["phase"], len(rig.sender.attempts)) == ("delivered", 1)
+
+
+@in_virtual_time
+async def test_others_endpoints_are_left_alone_until_they_are_ours(rig: Rig) -> None:
+    rig.sends = False
+    one = delivery(rig.put(endpoint_body()))
+    rig.put_delivery(one)
+    await asyncio.sleep(HOUR)
+    assert (rig.sender.attempts, rig.kube.calls) == ([], [])
+    rig.sends = True
+    rig.courier.wake_all()
+    await asyncio.sleep(1)
+    assert rig.status(one)["phase"] == "delivered"
+
+
+@in_virtual_time
+async def test_deleted_endpoint_is_forgotten(rig: Rig) -> None:
+    rig.sender.answer = refuse
+    one = delivery(rig.put(endpoint_body()))
+    rig.put_delivery(one)
+    await asyncio.sleep(1)
+    rig.kube.vanish(WebhookEndpoint.KIND, NAMESPACE, "hook")
+    rig.kube.vanish(WebhookDelivery.KIND, *one.key)
+    await asyncio.sleep(HOUR)
+    assert len(rig.sender.attempts) == 1
+    assert rig.courier._lanes == {}
+
+
+@in_virtual_time
+async def test_figures(rig: Rig) -> None:
+    rig.sender.answer = refuse
+    hook = rig.put(endpoint_body())
+    rig.put_delivery(delivery(hook, 1))
+    await asyncio.sleep(30)
+    value = rig.metrics.registry.get_sample_value
+    rig.metrics.show(rig.courier.depth, rig.courier.oldest)
+    assert value("driftstack_webhook_attempts_total", {"outcome": "5xx"}) == 1
+    assert value("driftstack_webhook_deliveries", {"phase": "failed"}) == 1
+    assert value("driftstack_webhook_oldest_due_seconds") == 0  # it waits for its time, as it should
+    rig.kube.vanish(SECRET_KIND, NAMESPACE, "hook")
+    await asyncio.sleep(3 * HOUR)
+    assert value("driftstack_webhook_deliveries_finished_total", {"phase": "dlq"}) == 1
