@@ -1,4 +1,4 @@
-"""History has an end: records, once their usage is counted, deliveries, disabled endpoints and idempotency keys go."""
+"""History has an end: records (once counted), deliveries, disabled endpoints and idempotency keys go."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class Retention:
         rules = self._delivery_rules
         finished: list[Kept] = []
         for phase in (DeliveryPhase.DELIVERED, DeliveryPhase.DLQ):
-            finished += await self._list(WebhookDelivery.KIND, fieldSelector=f"status.phase={phase}")
+            finished += await self._list(WebhookDelivery.KIND, f"status.phase={phase}")
         removed = await self._delete(WebhookDelivery.KIND, surplus(finished, now(), rules))
         self._metrics.deliveries_removed.inc(removed)
         listing = await self._kube.list_objects(WebhookEndpoint.KIND)
@@ -152,9 +152,9 @@ class Retention:
         ]
         await self._delete(WebhookEndpoint.KIND, ended)
 
-    async def _list(self, kind: Kind, **selection: str) -> list[Kept]:
+    async def _list(self, kind: Kind, fields: str = "") -> list[Kept]:
         found: list[Kept] = []
-        async for page in pages(self._kube.list_metadata, kind, **selection):
+        async for page in pages(self._kube.list_metadata, kind, fieldSelector=fields):
             for item in page.get("items") or []:
                 meta = item["metadata"]
                 found.append(
