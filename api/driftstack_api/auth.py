@@ -28,6 +28,8 @@ READ_SESSIONS: Final = "read:sessions"
 WRITE_SESSIONS: Final = "write:sessions"
 READ_KEYS: Final = "read:api-keys"
 ADMIN_KEYS: Final = "admin:api-keys"
+READ_WEBHOOKS: Final = "read:webhooks"
+ACCOUNT_OWNER: Final = "account_owner"
 READ: Final = "read"
 
 _BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/=-]{1,512})")
@@ -115,7 +117,7 @@ def permits(scopes: list[str], needed: str) -> bool:
 
     `read` covers every `read:*`, `write` every `write:*` and no read, `account_owner` everything.
     """
-    return needed in scopes or "account_owner" in scopes or needed.split(":")[0] in scopes
+    return needed in scopes or ACCOUNT_OWNER in scopes or needed.split(":")[0] in scopes
 
 
 class Requires(SecurityBase):

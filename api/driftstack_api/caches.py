@@ -10,6 +10,7 @@ from typing import Any
 from driftstack_api.lean import lean_record, lean_session
 from driftstack_api.metrics import CACHE_AGE, CACHE_LISTS, CACHE_OBJECTS
 from driftstack_api.sessions.cache import SessionCache
+from driftstack_api.webhooks.cache import Deliveries, Endpoints, lean_delivery
 from driftstack_common.kinds import (
     Account,
     AccountUsage,
@@ -18,6 +19,8 @@ from driftstack_common.kinds import (
     Archetype,
     Record,
     Session,
+    WebhookDelivery,
+    WebhookEndpoint,
 )
 from driftstack_common.kube.reflector import DEFAULT_TIMING, ListWatch, Reflector, Signals, Timing
 
@@ -178,6 +181,8 @@ class Caches:
         self.archetypes = Archetypes(system_namespace)
         self.sessions = SessionCache()
         self.usage = Sums()
+        self.endpoints = Endpoints()
+        self.deliveries = Deliveries()
         self._fresh_seconds = fresh_seconds
         self._credentials = (
             _reflector(client, Account, self.accounts, timing, forgets=True),
@@ -189,7 +194,11 @@ class Caches:
             _reflector(client, Record, self.sessions.records, timing, lean_record),
         )
         self._usage = _reflector(client, AccountUsage, self.usage, timing)
-        self._reflectors = (*self._credentials, self._archetypes, *self._sessions)
+        self._webhooks = (
+            _reflector(client, WebhookEndpoint, self.endpoints, timing),
+            _reflector(client, WebhookDelivery, self.deliveries, timing, lean_delivery),
+        )
+        self._reflectors = (*self._credentials, self._archetypes, *self._sessions, *self._webhooks)
         self._measure()
 
     async def run(self) -> None:
@@ -222,6 +231,11 @@ class Caches:
     def usage_fresh(self) -> bool:
         """Whether sums would be known by now. Nothing else depends on them: a cluster may lack their kind."""
         return self._is_fresh(self._usage)
+
+    @property
+    def webhooks_fresh(self) -> bool:
+        """Whether a change of an endpoint or a delivery would be known by now."""
+        return all(map(self._is_fresh, self._webhooks))
 
     def stale(self) -> Iterator[str]:
         """Yield the names of the copies that may be out of date."""

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from driftstack_api.metrics import DIRECT_LOOKS
-from driftstack_common.kinds import Account, ApiKey, Record, Session, from_body
+from driftstack_common.kinds import Account, ApiKey, Record, Session, WebhookDelivery, WebhookEndpoint, from_body
 from driftstack_common.kinds.meta import Resource
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.kube.errors import NotFound, Unreachable
@@ -69,6 +69,16 @@ class Looks:
     async def record(self, namespace: str, uid: str) -> Record | None:
         """Return the record of a session."""
         return await self._fetch(Record, namespace, uid)
+
+    async def webhooks(self, namespace: str) -> list[WebhookEndpoint]:
+        """Return every webhook endpoint of an account's namespace."""
+        async with self._turn():
+            listed = await self._client.list_objects(WebhookEndpoint.KIND, namespace)
+        return [from_body(WebhookEndpoint, body) for body in listed["items"]]
+
+    async def delivery(self, namespace: str, name: str) -> WebhookDelivery | None:
+        """Return a webhook delivery."""
+        return await self._fetch(WebhookDelivery, namespace, name)
 
     async def _fetch(self, model: type[R], namespace: str | None, name: str) -> R | None:
         async with self._turn():

@@ -18,6 +18,7 @@ from driftstack_api.services import Dependencies, Services
 from driftstack_api.sessions import endpoints, step_endpoints
 from driftstack_api.settings import Settings
 from driftstack_api.usage import endpoints as usage
+from driftstack_api.webhooks import endpoints as webhook_endpoints
 from driftstack_common.agent_client import AgentClient, open_session
 from driftstack_common.errors import SettingsError
 from driftstack_common.failpoints import Failpoints, WritePoints
@@ -56,11 +57,12 @@ def create_app(settings: Settings, dependencies: Dependencies | None = None) -> 
     openapi.install(
         app,
         settings.problem_type_base,
-        bodies=(*endpoints.BODIES, *step_endpoints.BODIES, *key_endpoints.BODIES),
+        bodies=(*endpoints.BODIES, *step_endpoints.BODIES, *key_endpoints.BODIES, *webhook_endpoints.BODIES),
         answers=(
             *endpoints.ANSWERS,
             *step_endpoints.ANSWERS,
             *key_endpoints.ANSWERS,
+            *webhook_endpoints.ANSWERS,
             *account.ANSWERS,
             *usage.ANSWERS,
         ),
@@ -70,6 +72,7 @@ def create_app(settings: Settings, dependencies: Dependencies | None = None) -> 
         step_endpoints.router,
         devtools.router,
         key_endpoints.router,
+        webhook_endpoints.router,
         account.router,
         usage.router,
         health.router,

@@ -36,6 +36,11 @@ TAGS: Final = (
         "description": "Browser sessions: their life, and the steps that drive and read the page.",
     },
     {"name": "api-keys", "description": "Keys of the account: made, listed, revoked and rotated."},
+    {
+        "name": "webhooks",
+        "description": "Endpoints that are told of events, and the deliveries to them. Reading needs "
+        "`read:webhooks`, all else `account_owner`.",
+    },
     {"name": "account", "description": "Whose key this is, and what it may do."},
     {"name": "health", "description": "Probes; no key needed."},
 )

@@ -76,14 +76,15 @@ TYPES: Final[dict[str, ProblemType]] = {
     "not-found": ProblemType(
         404,
         "Not found",
-        "There is no such session, profile or address; what belongs to another account is no different.",
+        "There is no such session, key, webhook, profile or address; what belongs to another account is no "
+        "different.",
         "There is no such session.",
     ),
     "conflict": ProblemType(
         409,
         "Conflict",
         "It is not possible now: a step is running, the session is still being created, or the Idempotency-Key was "
-        "used for another body.",
+        "used for another body; a key or a webhook endpoint has ended, or there are as many as there can be.",
         "A step is running in this session; one runs at a time.",
     ),
     "session-destroyed": ProblemType(

@@ -25,22 +25,31 @@ from driftstack_api.sessions.service import Sessions
 from driftstack_api.sessions.steps import Steps
 from driftstack_api.settings import Settings
 from driftstack_api.usage.service import Usage
+from driftstack_api.webhooks.deliveries import Deliveries
+from driftstack_api.webhooks.service import Webhooks
+from driftstack_api.webhooks.targets import Targets
 from driftstack_common.failpoints import Failpoints
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.kube.reflector import DEFAULT_TIMING, Timing
+from driftstack_common.webhooks.targets import Lookup, look_up
 
 DRAIN_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True)
 class Dependencies:
-    """What the facade talks to, and the keys of connect URLs; with failpoints, tests can arm them."""
+    """What the facade talks to, and the keys of connect URLs; with failpoints, tests can arm them.
+
+    Attributes:
+        lookup: resolves the names in URLs of webhook endpoints.
+    """
 
     kube: KubeClient
     agents: Agents
     connect_keys: MountedKeys
     timing: Timing = DEFAULT_TIMING
     failpoints: Failpoints | None = None
+    lookup: Lookup = look_up
 
 
 class Services:
@@ -61,6 +70,8 @@ class Services:
         self.public_url = settings.public_url
         self.keys = Keys(kube, looks, self.caches)
         self.usage = Usage(self.caches, self.agents)
+        self.webhooks = Webhooks(kube, looks, self.caches, Targets(settings.webhook_rules, dependencies.lookup))
+        self.deliveries = Deliveries(kube, looks, self.caches, self.webhooks)
         self.last_used = LastUsed(kube)
         self._shared = SharedBuckets(settings.redis) if settings.redis is not None else None
         self.rate_limiter = RateLimiter(settings.tiers, self._shared)

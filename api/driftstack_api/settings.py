@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field, InstanceOf, ValidationError
+from pydantic import BeforeValidator, Field, InstanceOf, IPvAnyNetwork, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from driftstack_common.errors import SettingsError
 from driftstack_common.kinds import Tier
 from driftstack_common.names import SYSTEM_NAMESPACE
 from driftstack_common.tiers import TierLimits, read_tiers
+from driftstack_common.webhooks.targets import Rules
 
 PREFIX: Final = "DRIFTSTACK_API_"
 
@@ -32,6 +33,8 @@ class Settings(BaseSettings):
         problem_type_base: what `type` of every problem begins with.
         fresh_seconds: a cache whose watch has proven itself within this time is trusted; see `/readyz`. Watches do
             so every 2 s.
+        webhook_allow_http, webhook_allow_private, webhook_refused: where webhooks may point to, see
+            driftstack_common.webhooks.targets.Rules; the dispatcher has the same.
         failpoints: for tests only; lets anybody who reaches the facade kill or freeze the process.
     """
 
@@ -51,9 +54,21 @@ class Settings(BaseSettings):
     redis: Path | None = None
     problem_type_base: str = Field(default="https://errors.driftstack.dev/", pattern=r"^https?://.+/$")
     fresh_seconds: float = Field(default=4.0, gt=0)
+    webhook_allow_http: bool = False
+    webhook_allow_private: bool = False
+    webhook_refused: list[IPvAnyNetwork] = []
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
     failpoints: bool = False
+
+    @property
+    def webhook_rules(self) -> Rules:
+        """Where webhooks may point to."""
+        return Rules(
+            allow_http=self.webhook_allow_http,
+            allow_private=self.webhook_allow_private,
+            refused=tuple(self.webhook_refused),
+        )
 
 
 def load_settings() -> Settings:

@@ -191,7 +191,7 @@ class PageQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(digits)] = Field(
-        default=50, description="Most sessions of the page."
+        default=50, description="Most entries of the page."
     )
     cursor: str | None = Field(
         default=None,

@@ -10,8 +10,8 @@ from typing import Any, Final
 from driftstack_api.auth import Caller
 from driftstack_api.caches import Caches
 from driftstack_api.looks import Looks
-from driftstack_api.pagination import BadCursor, Position, decode, encode
-from driftstack_api.problems import Issue, Problem, invalid, unavailable
+from driftstack_api.pagination import Position, encode, position_of
+from driftstack_api.problems import Problem, unavailable
 from driftstack_api.sessions.cache import Entry, entry_of_record, entry_of_session
 from driftstack_api.sessions.marks import Marks
 from driftstack_api.sessions.view import View, view
@@ -71,7 +71,7 @@ class Sessions:
         if not self._caches.sessions_fresh:
             raise unavailable("The list of sessions may be out of date right now.")
         account = caller.account.metadata.uid
-        before = _position(cursor, account)
+        before = position_of(cursor, account)
         entries, more = self._cache.page(caller.namespace, before, limit)
         following = encode(Position(entries[-1].created, entries[-1].uid), account) if more else None
         if any(_lacks_record(entry) for entry in entries):
@@ -190,12 +190,3 @@ class Sessions:
 
 def _lacks_record(entry: Entry) -> bool:
     return entry.ended and entry.record is None
-
-
-def _position(cursor: str | None, account: str) -> Position | None:
-    if cursor is None:
-        return None
-    try:
-        return decode(cursor, account)
-    except BadCursor as error:
-        raise invalid([Issue("cursor", "not a cursor that this list has given")]) from error

@@ -1,0 +1,1 @@
+"""Webhooks: endpoints of an account, and what was sent to them."""
