@@ -40,7 +40,7 @@ def test_examples_meet_the_schema_and_the_models(path: Path) -> None:
 
 def test_there_is_an_example_of_everything_that_people_write() -> None:
     shown = {body["kind"] for path in EXAMPLES for body in yaml.safe_load_all(path.read_text())}
-    assert set(crds()) - shown == {"SessionRecord", "CreateRequest", "AccountUsage"}
+    assert set(crds()) - shown == {"SessionRecord", "CreateRequest", "AccountUsage", "WebhookDelivery"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

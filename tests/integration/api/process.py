@@ -22,14 +22,23 @@ import msgspec
 import uvloop
 from aiohttp import web
 
-from driftstack_common.kinds import Account, ApiKey, Archetype, Record, Session
+from driftstack_common.kinds import (
+    Account,
+    ApiKey,
+    Archetype,
+    Record,
+    Session,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from driftstack_common.kube.client import JSON_PATCH
 from driftstack_common.kube.errors import KubeError
 from driftstack_common.times import format_time, now
 from tests.integration.api.world import AGENT_KEY, FakeAgent, World, record_of
 from tests.unit.api.fake_kube import FakeKube
 
-KINDS = {kind.KIND.plural: kind.KIND for kind in (Account, ApiKey, Archetype, Record, Session)}
+MODELS = (Account, ApiKey, Archetype, Record, Session, WebhookEndpoint, WebhookDelivery)
+KINDS = {model.KIND.plural: model.KIND for model in MODELS}
 COLLECTION = "/apis/{group}/{version}/{plural}"
 IN_NAMESPACE = "/apis/{group}/{version}/namespaces/{namespace}/{plural}"
 

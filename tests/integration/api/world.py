@@ -7,6 +7,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from ipaddress import ip_address
 from typing import Any
 
 import httpx2
@@ -22,6 +23,7 @@ from driftstack_common.agent_client import AgentClient, open_session
 from driftstack_common.agent_token import KeyRing
 from driftstack_common.api_keys import MintedKey, mint
 from driftstack_common.failpoints import Failpoints, WritePoints
+from driftstack_common.hosts import Address
 from driftstack_common.kube.client import Body
 from driftstack_common.kube.reflector import Timing
 from driftstack_common.times import format_time, now
@@ -224,6 +226,7 @@ class World:
         self.operator = FakeOperator(self.kube, self.agent)
         self.keys: dict[str, MintedKey] = {}
         self.connect_keys = KeyRing({"1": b"c" * 32})
+        self.addresses: dict[str, list[str] | OSError] = {}
         for slug in ("default", "iphone_16"):
             spec = {"slug": slug, "device": {"viewport": {"width": 1280, "height": 720}}}
             metadata = {"name": slug.replace("_", "-"), "namespace": "driftstack-system"}
@@ -253,6 +256,13 @@ class World:
         }
         self.kube.put("apikeys", body)
         return key
+
+    async def lookup(self, host: str, port: int) -> list[Address]:
+        """Resolve a name: to a public address, unless `addresses` says otherwise."""
+        found = self.addresses.get(host, ["93.184.216.34"])
+        if isinstance(found, OSError):
+            raise found
+        return [ip_address(one) for one in found]
 
     def session(self, public_id: str) -> Body:
         """Return the object of a session by its public id."""
@@ -333,7 +343,8 @@ async def application(
         if failpoints is not None:
             client = client.guarded(WritePoints(failpoints))
         agents = Agents(client, MountedKeys(KeyRing({"1": AGENT_KEY})))
-        dependencies = Dependencies(world.kube, agents, MountedKeys(world.connect_keys), TIMING, failpoints)
+        connect_keys = MountedKeys(world.connect_keys)
+        dependencies = Dependencies(world.kube, agents, connect_keys, TIMING, failpoints, world.lookup)
         app = create_app(Settings(**settings), dependencies)
         await stack.enter_async_context(app.router.lifespan_context(app))
         await until(lambda: app.state.services.caches.synced)

@@ -55,9 +55,11 @@ class FakeKube(KubeClient):
         body = copy.deepcopy(body)
         metadata = body["metadata"]
         key = (plural, metadata.get("namespace") or "", metadata["name"])
-        before = self.objects.get(key, {"metadata": {}})["metadata"]
+        known = self.objects.get(key, {"metadata": {}})
+        before = known["metadata"]
         metadata.setdefault("uid", before.get("uid") or str(uuid.uuid4()))
         metadata.setdefault("creationTimestamp", before.get("creationTimestamp") or format_time(now()))
+        metadata["generation"] = before.get("generation", 0) + (known.get("spec") != body.get("spec"))
         event = "MODIFIED" if key in self.objects else "ADDED"
         self._emit(event, plural, body)
         self.objects[key] = body
