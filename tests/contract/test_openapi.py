@@ -212,6 +212,35 @@ ANSWERS: Final[dict[str, tuple[str, str, str, set[str]]]] = {
     "list_keys": ("get", "/v1/api-keys", "200", ANY),
     "revoke_key": ("delete", "/v1/api-keys/{key_id}", "204", ANY | {"404 not-found"}),
     "rotate_key": ("post", "/v1/api-keys/{key_id}/rotate", "201", ANY | {"404 not-found", "409 conflict"}),
+    "create_webhook": ("post", "/v1/webhooks", "201", ANY | BODY | {"409 conflict"}),
+    "list_webhooks": ("get", "/v1/webhooks", "200", ANY),
+    "get_webhook": ("get", "/v1/webhooks/{webhook_id}", "200", ANY | {"404 not-found"}),
+    "update_webhook": (
+        "patch",
+        "/v1/webhooks/{webhook_id}",
+        "200",
+        ANY | BODY | {"404 not-found", "409 conflict"},
+    ),
+    "delete_webhook": ("delete", "/v1/webhooks/{webhook_id}", "204", ANY | {"404 not-found"}),
+    "test_webhook": ("post", "/v1/webhooks/{webhook_id}/test", "202", ANY | {"404 not-found", "409 conflict"}),
+    "rotate_webhook_secret": (
+        "post",
+        "/v1/webhooks/{webhook_id}/rotate-secret",
+        "200",
+        ANY | {"404 not-found", "409 conflict"},
+    ),
+    "list_deliveries": (
+        "get",
+        "/v1/webhooks/{webhook_id}/deliveries",
+        "200",
+        ANY | {"400 validation-failed", "404 not-found"},
+    ),
+    "replay_delivery": (
+        "post",
+        "/v1/webhook-deliveries/{delivery_id}/replay",
+        "200",
+        ANY | {"404 not-found", "409 conflict"},
+    ),
     "whoami": ("get", "/v1/whoami", "200", ANY),
     "me": ("get", "/v1/account/me", "200", ANY),
     "rate_limits": ("get", "/v1/account/rate-limits", "200", ANY),
@@ -285,6 +314,8 @@ def test_the_problems_and_their_members() -> None:
             assert errors({**example, member: "x"}, f"#/components/schemas/{model}"), "a member has a type"
 
 
+UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+EVENTS: Final = ["session.completed", "session.failed", "api_key.revoked", "session.profile_save_failed"]
 BOUNDS: Final[dict[str, dict[str, Any]]] = {
     "CreateSession.archetype": {"type": "string", "pattern": "^[a-z0-9_]{3,60}$"},
     "CreateSession.purpose": {"const": "production_customer"},
@@ -322,7 +353,25 @@ BOUNDS: Final[dict[str, dict[str, Any]]] = {
     "CreateKey.name": {"type": "string", "minLength": 1, "maxLength": 120},
     "CreateKey.scopes": {"type": "array", "minItems": 1, "maxItems": 19, "uniqueItems": True},
     "CreateKey.expires_at": {"type": "string", "format": "date-time"},
-    "KeyObject.id": {"pattern": "^key_[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"},
+    "KeyObject.id": {"pattern": f"^key_{UUID}$"},
+    "CreateWebhook.url": {"type": "string", "minLength": 1, "maxLength": 2048},
+    "CreateWebhook.events": {"type": "array", "minItems": 1, "maxItems": 10, "uniqueItems": True},
+    "CreateWebhook.description": {"type": "string", "maxLength": 200},
+    "UpdateWebhook.url": {"type": "string", "minLength": 1, "maxLength": 2048},
+    "UpdateWebhook.events": {"type": "array", "minItems": 1, "maxItems": 10, "uniqueItems": True},
+    "UpdateWebhook.description": {"type": "string", "maxLength": 200},
+    "UpdateWebhook.active": {"type": "boolean"},
+    "WebhookObject.id": {"pattern": f"^whk_{UUID}$"},
+    "NewWebhook.secret": {"pattern": "^whsec_[A-Z2-7]{32}$"},
+    "NewSecret.secret": {"pattern": "^whsec_[A-Z2-7]{32}$"},
+    "TestSent.event_type": {"const": "test.ping"},
+    "TestSent.event_id": {"pattern": f"^{UUID}$"},
+    "DeliveryObject.id": {"pattern": f"^wdl_{UUID}$"},
+    "DeliveryObject.webhook_id": {"pattern": f"^whk_{UUID}$"},
+    "DeliveryObject.event_id": {"pattern": f"^{UUID}$"},
+    "DeliveryObject.status": {"enum": ["pending", "in_flight", "delivered", "failed", "dlq"]},
+    "DeliveryObject.last_response_excerpt": {"type": "string", "maxLength": 4096},
+    "DeliveryPage.next_cursor": {"type": "string", "maxLength": 512},
     "BucketObject.source": {"enum": ["tier", "override"]},
     "SessionObject.status": {"enum": ["creating", "ready", "busy", "destroyed", "errored"]},
     "SessionPage.next_cursor": {"type": "string", "maxLength": 512},
@@ -330,7 +379,7 @@ BOUNDS: Final[dict[str, dict[str, Any]]] = {
     "UsageTotals.session_minute": {"type": "integer", "minimum": 0},
     "UsageQuotas.session_minute": {"type": "integer", "minimum": 0},
     "UsageSeries.from_date": {"type": "string", "format": "date"},
-    "Whoami.account_id": {"pattern": "^acc_[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"},
+    "Whoami.account_id": {"pattern": f"^acc_{UUID}$"},
 }
 
 
@@ -352,6 +401,8 @@ FIELDS: Final[dict[str, tuple[set[str], set[str]]]] = {
     "WaitRequest": ({"condition"}, {"timeout_ms"}),
     "ExtractRequest": ({"extractions"}, set()),
     "CreateKey": ({"name", "scopes"}, {"expires_at"}),
+    "CreateWebhook": ({"url", "events"}, {"description"}),
+    "UpdateWebhook": (set(), {"url", "events", "description", "active"}),
     "Extraction": ({"name", "selector", "type"}, {"attribute", "transform", "extract"}),
 }
 
@@ -375,6 +426,22 @@ KEY: Final = {
     "expires_at",
     "created_at",
 }
+WEBHOOK: Final = {
+    "id",
+    "url",
+    "secret_prefix",
+    "prev_secret_prefix",
+    "rotation_grace_expires_at",
+    "events",
+    "description",
+    "active",
+    "consecutive_failures",
+    "last_success_at",
+    "last_failure_at",
+    "disabled_at",
+    "delivery_counts",
+    "created_at",
+}
 ALWAYS: Final[dict[str, set[str]]] = {
     "SessionObject": FIELDS_OF_A_SESSION,
     "SessionPage": {"data", "has_more", "next_cursor"},
@@ -387,6 +454,27 @@ ALWAYS: Final[dict[str, set[str]]] = {
     "KeyObject": KEY,
     "NewKey": KEY | {"plaintext"},
     "KeyList": {"data"},
+    "WebhookObject": WEBHOOK,
+    "NewWebhook": WEBHOOK | {"secret"},
+    "WebhookList": {"data"},
+    "DeliveryCounts": {"delivered", "failed", "dlq"},
+    "NewSecret": {"id", "secret", "secret_prefix", "prev_secret_prefix", "grace_expires_at"},
+    "TestSent": {"delivery_id", "event_id", "event_type"},
+    "DeliveryObject": {
+        "id",
+        "webhook_id",
+        "event_id",
+        "event_type",
+        "status",
+        "attempts",
+        "next_attempt_at",
+        "last_response_status",
+        "last_response_excerpt",
+        "last_error",
+        "delivered_at",
+        "created_at",
+    },
+    "DeliveryPage": {"data", "has_more", "next_cursor"},
     "Whoami": {"account_id", "api_key_id", "tier", "scopes"},
     "AccountObject": {
         "account_id",
@@ -401,6 +489,13 @@ ALWAYS: Final[dict[str, set[str]]] = {
     "BucketObject": {"bucket_key", "capacity", "refill_per_second", "source", "override_expires_at"},
     "RateLimitsObject": {"tier", "buckets"},
 }
+
+
+def test_the_events_there_are() -> None:
+    for model in ("CreateWebhook", "UpdateWebhook", "WebhookObject"):
+        assert schema(f"{model}.events")["items"]["enum"] == EVENTS
+    (subscribable, ping) = schema("DeliveryObject.event_type")["anyOf"]
+    assert [*subscribable["enum"], ping["const"]] == [*EVENTS, "test.ping"]
 
 
 @pytest.mark.parametrize("model", ALWAYS)
@@ -418,6 +513,9 @@ def test_the_parameters_of_calls() -> None:
     assert (limit["minimum"], limit["maximum"], limit["default"]) == (1, 100, 50)
     cursor = page["cursor"]["schema"]["anyOf"][0]
     assert (cursor["minLength"], cursor["maxLength"]) == (1, 512)
+    deliveries = parameters("list_deliveries")
+    assert set(deliveries) == {"webhook_id", "limit", "cursor", "status"}
+    assert deliveries["status"]["schema"]["anyOf"][0]["enum"] == schema("DeliveryObject.status")["enum"]
     create = parameters("create_session")
     assert set(create) == {"Idempotency-Key", "Prefer"}
     key = create["Idempotency-Key"]["schema"]

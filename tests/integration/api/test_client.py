@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 import pytest
 import uvicorn
 from driftstack import AsyncDriftstack, Driftstack
-from driftstack._generated.models import InteractRequest
+from driftstack._generated.models import CreateWebhookRequest, InteractRequest
 from driftstack.errors import (
     ConcurrencyLimitError,
+    ConflictError,
     DriverError,
     FeatureUnavailableError,
     InvalidKeyError,
@@ -87,6 +88,59 @@ def _drive(url: str, world: World) -> None:
         pytest.raises(InvalidKeyError),
     ):
         stranger.sessions.list()
+
+
+async def test_every_webhook_call_of_the_client(world: World) -> None:
+    async with application(world) as app, served(app) as url:
+        await asyncio.to_thread(_hook, url, world)
+        async with AsyncDriftstack(world.keys["acme"].plaintext, base_url=url) as client:
+            await _hook_async(client)
+
+
+def _hook(url: str, world: World) -> None:
+    request = CreateWebhookRequest(url="https://hooks.example.com/x", events=["session.failed"])  # type: ignore[arg-type]
+    with Driftstack(world.keys["acme"].plaintext, base_url=url) as client:
+        made = client.webhooks.create(request)
+        assert made.secret.startswith(made.secret_prefix)
+        assert str(made.url) == "https://hooks.example.com/x"
+        assert client.webhooks.get(made.id).created_at == made.created_at
+        assert [one.id for one in client.webhooks.list().data] == [made.id]
+        changed = client.webhooks.update(made.id, {"events": ["session.completed"], "active": False})
+        assert (changed.events, changed.active) == (["session.completed"], False)
+        rotated = client.webhooks.rotate_secret(made.id)
+        assert rotated["prev_secret_prefix"] == made.secret_prefix
+        assert client.webhooks.get(made.id).rotation_grace_expires_at is not None
+        sent = [client.webhooks.send_test(made.id) for _ in range(3)]
+        page = client.webhooks.list_deliveries(made.id, {"limit": 2, "status": "pending"})
+        assert (len(page.data), page.has_more) == (2, True)
+        walked = list(client.webhooks.iterate_deliveries(made.id, limit=2))
+        assert {one.id for one in walked} == {one["delivery_id"] for one in sent}
+        assert {str(one.event_id) for one in walked} == {one["event_id"] for one in sent}
+        assert client.webhooks.replay_delivery(walked[0].id).status == "pending"
+        for _ in range(2):
+            client.webhooks.delete(made.id)
+        assert client.webhooks.get(made.id).disabled_at is not None
+        with pytest.raises(ConflictError):
+            client.webhooks.update(made.id, {"active": True})
+        with pytest.raises(ValidationError) as wrong:
+            client.webhooks.create({"url": "https://127.0.0.1/", "events": ["session.failed"]})
+        assert wrong.value.problem["issues"][0]["path"] == "url"
+        with pytest.raises(NotFoundError):
+            client.webhooks.get("whk_9d2f0c1e-5b7a-4f0e-8a3d-2c6b1e4f7a90")
+
+
+async def _hook_async(client: AsyncDriftstack) -> None:
+    body = {"url": "https://hooks.example.com/x", "events": ["api_key.revoked"], "description": "to security"}
+    made = await client.webhooks.create(body)
+    assert (await client.webhooks.get(made.id)).description == "to security"
+    assert made.id in {one.id for one in (await client.webhooks.list()).data}
+    assert (await client.webhooks.update(made.id, {"description": None})).description is None
+    assert (await client.webhooks.rotate_secret(made.id))["secret"] != made.secret
+    sent = await client.webhooks.send_test(made.id)
+    assert (await client.webhooks.list_deliveries(made.id)).data[0].id == sent["delivery_id"]
+    assert [one.id async for one in client.webhooks.iterate_deliveries(made.id)] == [sent["delivery_id"]]
+    assert (await client.webhooks.replay_delivery(sent["delivery_id"])).attempts == 0
+    await client.webhooks.delete(made.id)
 
 
 async def test_what_the_client_reads_of_its_account(world: World) -> None:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any, Final
+from unittest.mock import patch
 
 import httpx2
 import pytest
@@ -22,6 +23,8 @@ from schemathesis.specs.openapi.checks import use_after_free
 
 from driftstack_api.keys.schemas import check_expiry
 from driftstack_api.sessions.schemas import check_metadata, check_url
+from driftstack_api.webhooks import service as webhooks
+from driftstack_common.webhooks.targets import Rules, TargetRefused, parse_target
 from tests.contract.crds import ROOT
 from tests.integration.api.test_client import served
 from tests.integration.api.world import application, surroundings
@@ -35,6 +38,15 @@ SETTINGS: Final = settings(
     database=None,
     suppress_health_check=list(HealthCheck),
 )
+AFTER_THE_END: Final = (
+    "get_session",
+    "delete_session",
+    "revoke_key",
+    "get_webhook",
+    "delete_webhook",
+    "list_deliveries",
+)
+WEBHOOK_URL: Final = "https://hooks.example.com/"
 DOCUMENT: Final = json.loads((ROOT / "docs" / "reference" / "openapi.json").read_text())
 schema = schemathesis.openapi.from_dict(DOCUMENT)
 # An ended session is 410, by contract.
@@ -48,6 +60,8 @@ class Served:
         self.url = ""
         self.session_id = ""
         self.key_id = ""
+        self.webhook_id = ""
+        self.delivery_id = ""
         self.client = requests.Session()
         self._key = ""
         self._loop = asyncio.new_event_loop()
@@ -56,12 +70,17 @@ class Served:
         self._thread = threading.Thread(target=self._run)
 
     def start(self) -> None:
-        """Start, and wait until it answers and has a session."""
+        """Start, and wait until it answers and has a session and a webhook endpoint."""
         self._thread.start()
         assert self._started.wait(10)
         answer = httpx2.post(f"{self.url}/v1/sessions", headers=self.headers)
         assert answer.status_code == 201
         self.session_id = answer.json()["id"]
+        body = {"url": WEBHOOK_URL, "events": ["session.failed"]}
+        answer = httpx2.post(f"{self.url}/v1/webhooks", headers=self.headers, json=body)
+        self.webhook_id = answer.json()["id"]
+        answer = httpx2.post(f"{self.url}/v1/webhooks/{self.webhook_id}/test", headers=self.headers)
+        self.delivery_id = answer.json()["delivery_id"]
 
     def stop(self) -> None:
         """Stop, and wait until all is closed."""
@@ -86,6 +105,7 @@ class Served:
     async def _serve(self) -> None:
         async with AsyncExitStack() as stack:
             world = await stack.enter_async_context(surroundings())
+            stack.enter_context(patch.object(webhooks, "MOST_ENDPOINTS", 1_000_000))
             many = {"capacity": 1_000_000, "refillPerMinute": 60_000_000}
             limits = {"rateLimits": {"global": many, "sessionsCreate": many}}
             world.add_account("acme", limit=100_000, overrides=limits)
@@ -116,6 +136,10 @@ def test_generated_calls(case: schemathesis.Case[Any], facade: Served) -> None:
         case.path_parameters["session_id"] = facade.session_id
     if valid(case) and _name(case) == "rotate_key":
         case.path_parameters["key_id"] = facade.key_id
+    if valid(case) and "webhook_id" in case.path_parameters and _name(case) != "delete_webhook":
+        case.path_parameters["webhook_id"] = facade.webhook_id
+    if valid(case) and "delivery_id" in case.path_parameters:
+        case.path_parameters["delivery_id"] = facade.delivery_id
     case.call_and_validate(**facade.how)
 
 
@@ -131,8 +155,8 @@ def test_calls_that_follow_each_other(facade: Served) -> None:
             fit(case)
 
         def validate_response(self, response: Any, case: schemathesis.Case[Any], **_: Any) -> None:
-            # Ended sessions can be read and ended again, and keys revoked again, by contract.
-            again = _name(case) in ("get_session", "delete_session", "revoke_key")
+            # What has ended can be read and ended again, by contract.
+            again = _name(case) in AFTER_THE_END
             case.validate_response(response, excluded_checks=[use_after_free] if again else [])
 
     Life.run(settings=SETTINGS)
@@ -142,9 +166,12 @@ def fit(case: schemathesis.Case[Any]) -> None:
     """Make a right call right in what a schema can't say: archetypes and cursors there are, hosts of URLs, …."""
     if not valid(case):
         return
-    if _name(case) == "list_sessions":
+    if _name(case) in ("list_sessions", "list_deliveries"):
         case.query.pop("cursor", None)
     if not isinstance(case.body, dict):
+        return
+    if _name(case) in ("create_webhook", "update_webhook"):
+        _fit_webhook(case.body)
         return
     for field, check, right in (
         ("url", check_url, "http://a.test/"),
@@ -161,6 +188,17 @@ def fit(case: schemathesis.Case[Any]) -> None:
     if "extractions" in case.body:
         for number, extraction in enumerate(case.body["extractions"]):
             _fit_extraction(extraction, number)
+
+
+def _fit_webhook(body: dict[str, Any]) -> None:
+    """A URL is one that is allowed, and null in all fields but `description` is none of them."""
+    if body.get("url") is not None:
+        try:
+            parse_target(body["url"], Rules())
+        except TargetRefused:
+            body["url"] = WEBHOOK_URL
+    if "description" not in body and all(value is None for value in body.values()):
+        body["active"] = True
 
 
 def _fit_extraction(extraction: dict[str, Any], number: int) -> None:
