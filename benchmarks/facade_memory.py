@@ -1,6 +1,6 @@
-"""PSS of the facade: empty, with 1,000 live sessions and 10,000 records, and over 10,000 steps. Needs no cluster.
+"""PSS of the facade: empty, with 20,000 deliveries; with 1,000 live sessions and 10,000 records, and over 10,000 steps.
 
-50 accounts, one of them with nine tenths of everything. Bounds: 120 MiB, and no growth from the 2,000th step on.
+Needs no cluster. 50 accounts, one of them with nine tenths of everything. Bounds: 120 MiB, and no growth from the 2,000th step on.
 Every twentieth step takes 60 ms, so that it is marked in the session's status; every tenth is a capture of 300 KiB;
 a session is made and ended every hundred steps. STEPS sets how many (default 10,000).
 """
@@ -91,6 +91,8 @@ def main() -> None:
     """Start one facade that has nothing to keep, and one that has."""
     with open_facade() as facade:
         show("after the start", facade)
+    with open_facade(accounts=50, deliveries=20_000) as facade:
+        show("20,000 webhook deliveries", facade)
     with open_facade(accounts=50, keys=50, sessions=1000, records=10_000) as facade:
         asyncio.run(measure(facade))
 

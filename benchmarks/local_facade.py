@@ -48,7 +48,8 @@ def open_facade(**sizes: int) -> Iterator[LocalFacade]:
             assert surroundings.stdout is not None
             told = json.loads(surroundings.stdout.readline())
             port = free_port()
-            settings = {"KUBECONFIG": f"{folder}/kubeconfig", "AGENT_KEYS": f"{folder}/keys"}
+            settings = {"KUBECONFIG": f"{folder}/kubeconfig"}
+            settings |= {f"{of}_KEYS": f"{folder}/keys" for of in ("AGENT", "CONNECT")}
             # On a busy machine the surroundings' watches may be late; that is not what is measured.
             settings |= {
                 "FRESH_SECONDS": "60",

@@ -14,7 +14,7 @@ import json
 import sys
 import uuid
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -27,13 +27,18 @@ from driftstack_common.kinds import (
     ApiKey,
     Archetype,
     Record,
+    SecretRef,
     Session,
     WebhookDelivery,
     WebhookEndpoint,
+    WebhookEndpointSpec,
 )
+from driftstack_common.kinds.meta import Meta
 from driftstack_common.kube.client import JSON_PATCH
 from driftstack_common.kube.errors import KubeError
 from driftstack_common.times import format_time, now
+from driftstack_common.webhooks.deliveries import build_delivery
+from driftstack_common.webhooks.events import test_ping
 from tests.integration.api.world import AGENT_KEY, FakeAgent, World, record_of
 from tests.unit.api.fake_kube import FakeKube
 
@@ -126,8 +131,8 @@ class PacedAgent(FakeAgent):
         return await super()._step(request)
 
 
-def fill(world: World, accounts: int, keys: int, sessions: int, records: int) -> list[str]:
-    """Put other accounts beside `acme`, keys, live and ended sessions; nine of ten are acme's.
+def fill(world: World, accounts: int, keys: int, sessions: int, records: int, deliveries: int) -> list[str]:
+    """Put other accounts beside `acme`, keys, live and ended sessions, deliveries; nine of ten are acme's.
 
     Returns:
         The public ids of acme's live sessions.
@@ -153,6 +158,8 @@ def fill(world: World, accounts: int, keys: int, sessions: int, records: int) ->
             "browser": body["status"]["browser"],
         }
         world.kube.put("sessionrecords", record)
+    for number in range(deliveries):
+        world.kube.put("webhookdeliveries", delivery_body(owner_of(number), start + timedelta(minutes=number)))
     mine = []
     for number in range(sessions):
         body = session_body(owner_of(number), f"live-{number}", now())
@@ -161,6 +168,24 @@ def fill(world: World, accounts: int, keys: int, sessions: int, records: int) ->
         if owner_of(number) == "acme":
             mine.append(f"ses_{body['metadata']['uid']}")
     return mine
+
+
+def delivery_body(account: str, created: datetime) -> dict[str, Any]:
+    """Return a delivery that has arrived, to the one endpoint of an account."""
+    endpoint = WebhookEndpoint(
+        metadata=Meta(name="orders", namespace=f"acct-{account}", uid=str(uuid.uuid5(uuid.NAMESPACE_DNS, account))),
+        spec=WebhookEndpointSpec(url="https://a.test/", events=["session.failed"], secret_ref=SecretRef(name="s")),
+    )
+    stamp = format_time(created)
+    status = {
+        "phase": "delivered",
+        "attempts": 1,
+        "lastAttemptAt": stamp,
+        "lastResponseStatus": 200,
+        "lastResponseExcerpt": '{"status": "accepted", "queue": "browser-events", "position": 17}',
+        "deliveredAt": stamp,
+    }
+    return {**build_delivery(endpoint, test_ping(endpoint.id, created)), "status": status}
 
 
 LOG = '{"timestamp":"2026-05-12T12:00:08.000Z","level":"info","event":"claimed"}\n' * 8
@@ -241,7 +266,7 @@ def main() -> None:
     """Read how much to fill in."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    for name, default in (("accounts", 1), ("keys", 0), ("sessions", 0), ("records", 0)):
+    for name, default in (("accounts", 1), ("keys", 0), ("sessions", 0), ("records", 0), ("deliveries", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
     sizes = vars(parser.parse_args())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
