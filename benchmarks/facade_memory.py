@@ -1,8 +1,8 @@
-"""PSS of the facade: empty, with 20,000 deliveries; with 1,000 live sessions and 10,000 records, and over 10,000 steps.
+"""PSS of the facade: empty, with 20,000 deliveries, with 1,000 sessions and 10,000 records over 10,000 steps.
 
-Needs no cluster. 50 accounts, one of them with nine tenths of everything. Bounds: 120 MiB, and no growth from the 2,000th step on.
-Every twentieth step takes 60 ms, so that it is marked in the session's status; every tenth is a capture of 300 KiB;
-a session is made and ended every hundred steps. STEPS sets how many (default 10,000).
+Needs no cluster. 50 accounts, one of them with nine tenths of everything. Bounds: 120 MiB, and no growth from the
+2,000th step on. Every twentieth step takes 60 ms, so that it is marked in the session's status; every tenth is a
+capture of 300 KiB; a session is made and ended every hundred steps. STEPS sets how many (default 10,000).
 """
 
 from __future__ import annotations

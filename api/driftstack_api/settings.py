@@ -33,7 +33,7 @@ class Settings(BaseSettings):
         problem_type_base: what `type` of every problem begins with.
         fresh_seconds: a cache whose watch has proven itself within this time is trusted; see `/readyz`. Watches do
             so every 2 s.
-        webhook_allow_http, webhook_allow_private, webhook_refused: where webhooks may point to, see
+        webhook_allow_http, webhook_allow_private, webhook_refused_networks: where webhooks may point to, see
             driftstack_common.webhooks.targets.Rules; the dispatcher has the same.
         failpoints: for tests only; lets anybody who reaches the facade kill or freeze the process.
     """
@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     fresh_seconds: float = Field(default=4.0, gt=0)
     webhook_allow_http: bool = False
     webhook_allow_private: bool = False
-    webhook_refused: list[IPvAnyNetwork] = []
+    webhook_refused_networks: list[IPvAnyNetwork] = []
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
     failpoints: bool = False
@@ -67,7 +67,7 @@ class Settings(BaseSettings):
         return Rules(
             allow_http=self.webhook_allow_http,
             allow_private=self.webhook_allow_private,
-            refused=tuple(self.webhook_refused),
+            refused=tuple(self.webhook_refused_networks),
         )
 
 

@@ -101,8 +101,8 @@ class Deliveries:
         return endpoint
 
     async def _reset(self, delivery: WebhookDelivery) -> WebhookDelivery:
-        where = (WebhookDelivery.KIND, delivery.metadata.namespace, delivery.metadata.name)
-        body = await self._client.merge_patch(*where, replay_patch(delivery, now()), subresource="status")
+        meta, patch = delivery.metadata, replay_patch(delivery, now())
+        body = await self._client.merge_patch(WebhookDelivery.KIND, meta.namespace, meta.name, patch, "status")
         return from_body(WebhookDelivery, body)
 
     async def _look(self, caller: Caller, uuid: str) -> WebhookDelivery | None:

@@ -12,9 +12,8 @@ from driftstack_common.webhooks.targets import (
     Rules,
     TargetRefused,
     TargetUnknown,
+    check_target,
     look_up,
-    parse_target,
-    resolve,
 )
 
 LOOKUP_SECONDS: Final = 5.0
@@ -36,9 +35,8 @@ class Targets:
             Problem: validation-failed, or feature-unavailable when its name can't be resolved now.
         """
         try:
-            target = parse_target(url, self._rules)
             async with asyncio.timeout(LOOKUP_SECONDS):
-                await resolve(target, self._rules, self._lookup)
+                await check_target(url, self._rules, self._lookup)
         except TargetRefused as error:
             raise _wrong(error) from error
         except TargetUnknown as error:

@@ -36,7 +36,6 @@ DEPLOYMENT: Final = Kind("Deployment", "deployments", group="apps", version="v1"
 LEASE: Final = Kind("Lease", "leases", group="coordination.k8s.io", version="v1")
 QUOTA: Final = Kind("ResourceQuota", "resourcequotas", group="", version="v1")
 BINDING: Final = Kind("RoleBinding", "rolebindings", group="rbac.authorization.k8s.io", version="v1")
-SECRET: Final = Kind("Secret", "secrets", group="", version="v1")
 
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"

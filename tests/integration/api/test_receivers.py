@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -145,10 +146,8 @@ def test_a_failure_makes_it_come_again(receiver: Receiver) -> None:
     for _ in range(2):
         assert receiver.send(body, sign(body, SECRET)) == 500
     large = b" " * 2_000_000
-    try:
+    with contextlib.suppress(httpx2.TransportError):  # it may close before all was sent
         assert receiver.send(large, sign(large, SECRET)) == 413
-    except httpx2.TransportError:  # it closes before all was sent
-        pass
     assert receiver.handled == []
     body = event()
     assert receiver.send(body, sign(body, SECRET)) == 204, "it still runs"

@@ -168,25 +168,25 @@ def fit(case: schemathesis.Case[Any]) -> None:
         return
     if _name(case) in ("list_sessions", "list_deliveries"):
         case.query.pop("cursor", None)
-    if not isinstance(case.body, dict):
-        return
-    if _name(case) in ("create_webhook", "update_webhook"):
-        _fit_webhook(case.body)
-        return
+    if isinstance(case.body, dict):
+        (_fit_webhook if _name(case) in ("create_webhook", "update_webhook") else _fit_body)(case.body)
+
+
+def _fit_body(body: dict[str, Any]) -> None:
     for field, check, right in (
         ("url", check_url, "http://a.test/"),
         ("metadata", check_metadata, {}),
         ("expires_at", check_expiry, "2099-12-31T23:59:59Z"),
     ):
-        if case.body.get(field) is not None:
+        if body.get(field) is not None:
             try:
-                check(case.body[field])
+                check(body[field])
             except ValueError:
-                case.body[field] = right
-    if case.body.get("archetype") is not None:
-        case.body["archetype"] = "default"
-    if "extractions" in case.body:
-        for number, extraction in enumerate(case.body["extractions"]):
+                body[field] = right
+    if body.get("archetype") is not None:
+        body["archetype"] = "default"
+    if "extractions" in body:
+        for number, extraction in enumerate(body["extractions"]):
             _fit_extraction(extraction, number)
 
 

@@ -195,7 +195,7 @@ async def test_settings_allow_more(world: World) -> None:
         await make(api, url="http://10.0.0.1/")
         body = {"url": "http://169.254.169.254/", "events": BOTH}
         check(await api.call("POST", "/v1/webhooks", json=body), 400, "validation-failed")
-    async with facade(world, webhook_refused=["93.184.0.0/16"]) as api:
+    async with facade(world, webhook_refused_networks=["93.184.0.0/16"]) as api:
         body = {"url": URL, "events": BOTH}
         answer = check(await api.call("POST", "/v1/webhooks", json=body), 400, "validation-failed")
         assert "refused" in answer["issues"][0]["message"]
