@@ -134,15 +134,10 @@ class Ending:
         track.told_end = True
 
     async def _stored(self, session: Session) -> Record | None:
-        # A list of one: reading a record by its name is no right the operator needs otherwise.
         try:
-            listing = await self._kube.list_objects(
-                Record.KIND, session.metadata.namespace, fieldSelector=f"metadata.name={session.uid}"
-            )
-        except KindGone:
+            return from_body(Record, await self._kube.get(Record.KIND, session.metadata.namespace, session.uid))
+        except NotFound:  # or their kind is gone
             return None
-        found = listing.get("items") or []
-        return from_body(Record, found[0]) if found else None
 
     async def _store_record(self, record: Record) -> Body:
         """Create the record; without the creator's metadata where those leave no room for the rest of it."""

@@ -44,7 +44,7 @@ async def test_session_waits_for_the_crd_of_records_but_not_for_ever(rig: Rig) -
     assert track is not None
     assert track.no_records_since is not None
     track.no_records_since -= 60
-    rig.kube.fail("list", Record.KIND.plural, gone())
+    rig.kube.fail("get", Record.KIND.plural, gone())
     rig.operator.touch_session(UID)
     await rig.settle()
     assert rig.session() is None
