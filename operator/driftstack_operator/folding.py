@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Container, Iterable
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -17,6 +17,7 @@ from driftstack_common.kinds import AccountUsage, AccountUsageSpec, Record, Reco
 from driftstack_common.kinds.meta import Meta
 from driftstack_common.kube.client import Body, KubeClient
 from driftstack_common.kube.errors import KindGone, NotFound
+from driftstack_common.kube.pages import pages
 from driftstack_common.logging import get_logger
 from driftstack_common.names import USAGE_NAME
 from driftstack_common.times import now
@@ -25,7 +26,6 @@ from driftstack_common.usage import add, usage_of_record
 KEPT_DAYS: Final = 93
 """The current month, and the 90 days before today."""
 AT_ONCE: Final = 8
-PAGE: Final = 500
 
 logger = get_logger(__name__)
 
@@ -70,14 +70,8 @@ class Folding:
             raise
         except NotFound:
             self._sums = None
-        query: dict[str, Any] = {"limit": PAGE}
-        while True:
-            listing = await self._kube.list_metadata(Record.KIND, self._namespace, **query)
-            self._present |= {item["metadata"]["name"] for item in listing.get("items") or []}
-            onward = listing["metadata"].get("continue")
-            if not onward:
-                return
-            query["continue"] = onward
+        async for page in pages(self._kube.list_metadata, Record.KIND, self._namespace):
+            self._present |= {item["metadata"]["name"] for item in page.get("items") or []}
 
     async def add(self, names: Iterable[str]) -> None:
         """Add records: they may be deleted then."""

@@ -110,7 +110,7 @@ def retention(kube: FakeKube, keeps: int = 0) -> Retention:
     return Retention(kube, load_settings(records_per_account=keeps), Metrics())
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(
     st.lists(
         st.tuples(st.integers(1, 6), st.integers(0, 3), st.none() | st.integers(0, 8), st.booleans()),
