@@ -133,6 +133,11 @@ class Metrics:
         self.pool_pods.remove_by_labels({"pool": name})
         self.pool_desired.remove_by_labels({"pool": name})
 
+    def forget_pools(self) -> None:
+        """Show no pool any more."""
+        self.pool_pods.clear()
+        self.pool_desired.clear()
+
     def show_streams(self, streams: Streams) -> None:
         """Show what is known of the watches, as of each scrape."""
         for kind in streams.kinds:

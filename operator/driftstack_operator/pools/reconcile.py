@@ -72,7 +72,8 @@ class Pools:
         self._pool_agents = PoolAgents(self._agents, self._store, self._keys, self._answered)
 
     async def close(self) -> None:
-        """Ask no agent any more."""
+        """Ask no agent any more, and show nothing: the next leader does."""
+        self._metrics.forget_pools()
         await self._pool_agents.close()
 
     async def ask_all(self) -> None:
@@ -90,7 +91,6 @@ class Pools:
             memory.gone(pod.name)
         self._pool_agents.forget(pod.uid)
         self.index.take(pod, session)
-        self._touch_pool(pod.pool)
 
     def release(self, session: str) -> None:
         """A session has its pod, or needs none any more: then the pod's agent is asked again whose it is."""

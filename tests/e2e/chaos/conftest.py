@@ -15,6 +15,7 @@ from tests.e2e.chaos.failpoints import Points, enabled
 from tests.e2e.chaos.machine import Machine
 from tests.e2e.chaos.report import Report
 from tests.e2e.conftest import ROOT, Installation
+from tests.e2e.objects import keep_warm, pool_of
 
 _REPORT = pytest.StashKey[Report]()
 
@@ -57,6 +58,20 @@ def failpoints(installation: Installation, machine: Machine, kube: pykube.HTTPCl
     told = json.loads((settings.load(ROOT).output / "cluster.json").read_text())
     with enabled(installation, told["helm"]):
         yield Points(machine, kube)
+
+
+@pytest.fixture(autouse=True)
+def cold_pool(kube: pykube.HTTPClient) -> None:
+    """No warm pods: faults meet a start at each of its steps. Who wants some keeps them warm itself."""
+    keep_warm(kube, 0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _replicas(kube: pykube.HTTPClient) -> Iterator[None]:
+    """After the ring the pool keeps what it kept before."""
+    before = pool_of(kube).spec.get("replicas", 0)
+    yield
+    pool_of(kube).patch({"spec": {"replicas": before}})
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -23,7 +23,16 @@ from tests.e2e.chaos.machine import BROWSER
 from tests.e2e.chaos.report import Report
 from tests.e2e.chaos.victims import Victim
 from tests.e2e.conftest import Installation, Tenant
-from tests.e2e.objects import BROWSERS, BrowserSession, SessionRecord, browser_pod, eventually, record_of
+from tests.e2e.objects import (
+    BROWSERS,
+    BrowserSession,
+    SessionRecord,
+    browser_pod,
+    eventually,
+    is_warm,
+    keep_warm,
+    record_of,
+)
 
 OPERATOR_WRITES = (
     "create-pods",
@@ -34,6 +43,8 @@ OPERATOR_WRITES = (
     "delete-browsersessions",
     "patch-browsersessions",
 )
+WARM_WRITES = ("patch-pods", "claim", "patch-browsersessions-status", "create-pods")
+"""Of a session that finds a warm pod; the last is the pod's replacement."""
 FACADE_WRITES = (
     "create-createrequests",
     "create-browsersessions",
@@ -129,6 +140,32 @@ def test_operator(
     victim.replace()
     sound(others, kube)
     report.add(f"operator killed {point}", recovered)
+
+
+@pytest.mark.parametrize("point", points(WARM_WRITES))
+def test_operator_that_takes_a_warm_pod(
+    point: str,
+    failpoints: Points,
+    account: Tenant,
+    kube: pykube.HTTPClient,
+    pods: Pods,
+    report: Report,
+) -> None:
+    keep_warm(kube, 2)
+    victim = Victim(failpoints, failpoints.leader())
+    victim.arm(point)
+    session = ask(account, "POST", "/v1/sessions", {"Idempotency-Key": uuid4().hex, "Prefer": "wait=30"})
+    uid = session["id"].removeprefix("ses_")
+    eventually(lambda: account.get(session["id"])["status"] == "ready", PATIENCE, "ready")
+    recovered = victim.since_death()
+    ask(account, "POST", f"/v1/sessions/{session['id']}/navigate", body={"url": "about:blank"})
+    eventually(lambda: is_warm(kube, 2), 90, "two warm pods, and none beside them")
+    ask(account, "DELETE", f"/v1/sessions/{session['id']}")
+    assert record_of(kube, account.namespace, uid).spec["reason"] == "Deleted"
+    nothing_is_left(kube, account, uid)
+    assert len(pods.of[uid]) == 1, "one browser per session"
+    victim.replace()
+    report.add(f"operator killed {point}, warm", recovered)
 
 
 @pytest.mark.parametrize("point", points(FACADE_WRITES))
