@@ -62,8 +62,7 @@ class PoolStatus(Model, frozen=True, kw_only=True):
         replicas: warm pods, starting ones included; ready_replicas and starting_replicas are their parts.
         desired_replicas: how many are kept.
         claimed_replicas: pods made from this template that serve sessions.
-        hits, misses: sessions that a warm pod served, and those that a pod was started for, since the pool was
-            made.
+        hits, misses: sessions that a warm pod served, and that a pod was started for, since the pool was made.
         hit_rate: hits among both, for people, e.g. `97%`.
     """
 

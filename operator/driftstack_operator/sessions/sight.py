@@ -207,7 +207,7 @@ class Sight:
     def _pods(
         self, session: Session, track: Track, pods: list[PodView]
     ) -> tuple[PodView | None, tuple[PodView, ...]]:
-        """Return the session's own pod and the others; of several, the one that its status names."""
+        """Return the session's own pod and the others; of several, the one that its status names, or was asked."""
         if session.status.browser is None:
             # A warm pod that goes before its session was ready is not the end of it.
             going = tuple(pod for pod in pods if pod.pooled and pod.deleting)
@@ -218,7 +218,10 @@ class Sight:
         if not pods:
             return track.lost_pod, ()
         named = session.status.browser.pod if session.status.browser is not None else ""
-        pods.sort(key=lambda pod: (pod.name != named, pod.created_at is None, pod.created_at, pod.name))
+        asked = track.asked_pod
+        pods.sort(
+            key=lambda pod: (pod.name != named, pod.uid != asked, pod.created_at is None, pod.created_at, pod.name)
+        )
         if named and pods[0].name != named:
             return track.lost_pod, tuple(pods)
         return pods[0], tuple(pods[1:])

@@ -103,6 +103,7 @@ class Starting:
         track = self._tracks.of(session)
         track.reserved = True  # before the first await: the next session of the account counts this one
         self._pools.begins(session.uid, action.pool.metadata.name)
+        self.forget_claim(session.uid)  # what a warm pod's agent said that went before its session was ready
         body = self._pod(session, self._limits(session, account), action)
         try:
             stored = await self._kube.create(POD, self._settings.browser_namespace, body)
@@ -141,6 +142,8 @@ class Starting:
         track.reserved = True  # before the first await, as in create_pod
         self._pools.begins(session.uid, pod.pool)
         self._pools.take(pod, session.uid)
+        if track.asked_pod != pod.uid:
+            self.forget_claim(session.uid)
         if track.claim is None:
             self.claim(session, account, action)
         duration = self._limits(session, account).duration_seconds
@@ -171,6 +174,7 @@ class Starting:
         track = self._tracks.get(uid)
         if track is not None:
             track.claim = track.asked_since = None
+            track.asked_pod = ""
 
     def claim(self, session: Session, account: Account, action: d.ClaimPod | d.TakePod) -> None:
         """Begin to ask; the answer, an event or the end of the start's time brings the session back."""
@@ -181,6 +185,7 @@ class Starting:
             refusal = f"agent key {pod.token_key!r} is no longer in the key ring"
             track.claim = d.Refused(refusal, elsewhere=pod.pooled)
             return
+        track.asked_pod = pod.uid
         if track.asked_since is None:
             track.asked_since = time.monotonic()
         claim = Claim(

@@ -27,7 +27,7 @@ class Track(msgspec.Struct, kw_only=True):
         seen, seen_at: when that was, monotonic seconds and time of day.
         reserved: its pod is being made, so it holds a slot of its account.
         pod_created_at, pod_scheduled_at, pod_running_at, claimed_at: when those stages were observed.
-        asked_since: since when the agent of its pod has been asked to take it (monotonic).
+        asked_pod, asked_since: the pod, by uid, whose agent is or was asked to take it; since when (monotonic).
         problem: why its pod could not be created.
         lost_pod: its pod as it last looked, once it is gone.
         leaving_since: when its pod was first seen to be deleted (monotonic).
@@ -52,6 +52,7 @@ class Track(msgspec.Struct, kw_only=True):
     claimed_at: datetime | None = None
     lost_pod: PodView | None = None
     claim: Claimed | Refused | None = None
+    asked_pod: str = ""
     asked_since: float | None = None
     problem: End | None = None
     verdict: End | None = None

@@ -9,7 +9,7 @@ import pytest
 from driftstack_common.agent_client import AgentProblem, AgentUnreachable
 from driftstack_common.kinds import Pool, Session
 from driftstack_common.kube.client import NODE, POD
-from driftstack_common.kube.errors import Forbidden, Unreachable
+from driftstack_common.kube.errors import Conflict, Forbidden, Unreachable
 from driftstack_common.names import LABEL_SESSION, LABEL_STATE
 from driftstack_common.protocol import ProblemCode
 from tests.unit.operator.builders import NAMESPACE, UID, Body, ended, waiting
@@ -88,16 +88,17 @@ async def test_empty_pool_starts_cold() -> None:
 
 async def test_pod_that_an_agent_gave_to_another_is_left_for_the_next() -> None:
     rig = await full(2)
-    address = rig.warm_pods()[0]["status"]["podIP"] + ":8300"
-    refused = rig.agents.claim
+    first = rig.operator.pools.index.pick("default")
+    assert first is not None
+    address, left = first.address, first.name
+    answer = rig.agents.claim
 
     async def claim(where: str, token: str, claim: Any, **rest: Any) -> Any:
         if where == address:
             raise AgentProblem(ProblemCode.HOLDER_CONFLICT, "claimed by another")
-        return await refused(where, token, claim, **rest)
+        return await answer(where, token, claim, **rest)
 
     rig.agents.claim = claim  # type: ignore[method-assign]
-    left = name_of(rig.warm_pods()[0])
     rig.create()
     await rig.settle()
     assert status_of(rig)["phase"] == "ready"
@@ -129,6 +130,21 @@ async def test_pod_that_dies_while_it_is_taken_costs_no_session() -> None:
     assert status_of(rig)["pool"] == "miss"
 
 
+async def test_what_an_agent_said_counts_for_its_pod_alone() -> None:
+    rig = await full(1)
+    rig.kube.fail("patch", "browsersessions", Conflict("changed", status=409))
+    rig.create()
+    await rig.settle()
+    (pod,) = pods_of(rig, UID)
+    await rig.kube.delete(POD, BROWSERS, name_of(pod))
+    await rig.settle()
+    assert rig.pod(UID) is not None, "a pod of its own instead"
+    assert status_of(rig)["phase"] == "creating", "nobody has asked its agent yet"
+    rig.run_pod()
+    await rig.settle()
+    assert status_of(rig)["browser"]["pod"] == f"browser-{UID}"
+
+
 async def test_patch_without_answer_is_tried_again_on_the_same_pod() -> None:
     rig = await full(2)
     rig.kube.fail("patch", "pods", Unreachable("no answer"), after=True)
@@ -142,7 +158,9 @@ async def test_patch_without_answer_is_tried_again_on_the_same_pod() -> None:
 
 async def test_pod_that_is_deleted_meanwhile_is_not_taken() -> None:
     rig = await full(2)
-    first = rig.warm_pods()[0]
+    picked = rig.operator.pools.index.pick("default")
+    assert picked is not None
+    first = rig.kube.objects[(POD.plural, BROWSERS, picked.name)]
     # The watch has not brought it yet.
     first["metadata"]["deletionTimestamp"] = "2026-05-12T13:00:00Z"
     rig.create()
