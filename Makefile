@@ -101,6 +101,10 @@ bench-scale: $(STAMP) ## SESSIONS=2000 live ones over ACCOUNTS=70, pods faked: c
 bench-facade-memory: $(STAMP) ## PSS of the facade with 1,000 sessions and 10,000 records, over 10,000 steps (no cluster)
 	PYTHONPATH=. $(BIN)/python benchmarks/facade_memory.py
 
+.PHONY: bench-webhooks
+bench-webhooks: $(STAMP) ## Webhook deliveries per second to a receiver on this machine
+	PYTHONPATH=. $(BIN)/python benchmarks/webhooks.py
+
 .PHONY: bench-cli
 bench-cli: $(STAMP) ## Start-up of the driftstack command: help and completion
 	$(BIN)/python benchmarks/cli.py

@@ -8,6 +8,7 @@ import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +16,11 @@ import pykube
 import pytest
 from driftstack import verify_webhook_signature
 
+from driftstack_common import kinds
+from driftstack_common.kinds import from_body
 from driftstack_common.webhooks import signing
+from driftstack_common.webhooks.deliveries import build_delivery
+from driftstack_common.webhooks.events import test_ping as ping
 from tests.e2e.conftest import Installation, Tenant
 from tests.e2e.objects import VERSION, WebhookDelivery, WebhookEndpoint, eventually
 from tests.receivers.receiver import Received, Receiver
@@ -100,3 +105,22 @@ def event_of(received: Received) -> dict[str, Any]:
     assert event["id"] == received.event
     assert event["type"] == received.headers[signing.EVENT_TYPE_HEADER.lower()]
     return event
+
+
+def send(hook: Hook, count: int = 1) -> list[WebhookDelivery]:
+    """Make deliveries of test events, as the facade would."""
+    endpoint = from_body(kinds.WebhookEndpoint, hook.object.obj)
+    made = [
+        WebhookDelivery(
+            hook.kube,
+            {
+                "apiVersion": WebhookDelivery.version,
+                "kind": WebhookDelivery.kind,
+                **build_delivery(endpoint, ping(endpoint.id, datetime.now(UTC))),
+            },
+        )
+        for _ in range(count)
+    ]
+    for delivery in made:
+        delivery.create()
+    return made

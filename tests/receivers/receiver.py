@@ -57,7 +57,7 @@ class Receiver:
         self._certificate = certificate
         self._busy = 0
         self._attempts: Counter[str] = Counter()
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
 
     def url(self, path: str) -> str:
@@ -73,17 +73,18 @@ class Receiver:
     def serving(self) -> Iterator[Receiver]:
         """Serve from here to the end of the context."""
         ready = threading.Event()
-        thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve(ready)), daemon=True)
+        thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
         thread.start()
         assert ready.wait(10)
         try:
             yield self
         finally:
+            assert self._loop is not None
             self._loop.call_soon_threadsafe(self._stop.set)
             thread.join(10)
-            self._loop.close()
 
     async def _serve(self, ready: threading.Event) -> None:
+        self._loop = asyncio.get_running_loop()
         application = web.Application(client_max_size=2**20)
         application.router.add_post("/{behaviour}", self._take)
         application.router.add_post("/{behaviour}/{number}", self._take)

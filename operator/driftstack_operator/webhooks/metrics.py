@@ -9,7 +9,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from driftstack_common.kinds import DeliveryPhase
-from driftstack_operator.webhooks.schedule import Answer
+from driftstack_operator.webhooks.schedule import REFUSED, Answer
 
 UNFINISHED: Final = (DeliveryPhase.PENDING, DeliveryPhase.IN_FLIGHT, DeliveryPhase.FAILED)
 SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -71,4 +71,4 @@ def outcome_of(answer: Answer) -> str:
     """Return the label of an attempt."""
     if answer.status is not None:
         return f"{answer.status // 100}xx"
-    return "refused" if (answer.error or "").startswith("refused") else "no_answer"
+    return REFUSED if (answer.error or "").startswith(REFUSED) else "no_answer"

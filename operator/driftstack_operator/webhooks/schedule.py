@@ -14,6 +14,8 @@ DELAYS: Final = (60.0, 300.0, 900.0, 1800.0, 3600.0)
 """Seconds between an attempt that failed and the next one; the first is made at once."""
 LONGEST_EXCERPT: Final = 4096
 LONGEST_ERROR: Final = 1024
+REFUSED: Final = "refused"
+"""Begins the error of an attempt that the rules did not allow."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

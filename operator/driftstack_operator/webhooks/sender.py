@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import socket
 import ssl
 from collections.abc import Sequence
@@ -24,13 +25,14 @@ from driftstack_common.webhooks.signing import EVENT_ID_HEADER, EVENT_TYPE_HEADE
 from driftstack_common.webhooks.targets import (
     Lookup,
     Rules,
-    TargetError,
+    TargetRefused,
+    TargetUnknown,
     check_address,
     look_up,
     parse_target,
     resolve,
 )
-from driftstack_operator.webhooks.schedule import LONGEST_EXCERPT, Answer
+from driftstack_operator.webhooks.schedule import LONGEST_EXCERPT, REFUSED, Answer
 
 ATTEMPT_SECONDS: Final = 10.0
 """From the look-up of the name to the answer's headers."""
@@ -87,8 +89,10 @@ class Sender:
             async with asyncio.timeout(self._seconds):
                 target = parse_target(url, self._rules)
                 response = await self._post(target.url, delivery, keys)
-        except TargetError as error:
-            return Answer(error=f"refused: {error}")
+        except TargetRefused as error:
+            return Answer(error=f"{REFUSED}: {error}")
+        except TargetUnknown as error:
+            return Answer(error=str(error))
         except TimeoutError:
             return Answer(error=f"no answer within {self._seconds:g} s")
         except (aiohttp.ClientError, OSError) as error:
@@ -162,14 +166,12 @@ def _verdict(status: int) -> str | None:
 
 def _cause(error: Any) -> str:
     """Return what went wrong, in words that hold neither path nor query of the URL."""
-    if isinstance(error.__cause__, TargetError):
-        return f"refused: {error.__cause__}"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"the certificate is not trusted: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientSSLError):
         return "TLS failed"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"can't connect: {error.os_error.strerror or error.os_error}"
+        return f"can't connect: {os.strerror(error.errno) if error.errno else error.os_error}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the connection was closed before an answer"
     return f"no valid answer: {type(error).__name__}"

@@ -49,12 +49,12 @@ def running(
     machine: Machine, installation: Installation, component: str, skew: int, folder: Path, **settings: str
 ) -> Iterator[Path]:
     """Run a component whose clock is so many seconds ahead; yield the file of its log."""
-    environment = _environment(installation, component)
+    environment = environment_of(installation, component)
     folder.mkdir(parents=True, exist_ok=True)
     environment |= {
         f"{PREFIXES[component]}{name}": value
         for name, value in {
-            "KUBECONFIG": str(_kubeconfig(installation, component, folder)),
+            "KUBECONFIG": str(kubeconfig_of(installation, component, folder)),
             "AGENT_KEYS": str(_keys(installation, folder, "agent-key")),
             **_connect_keys(installation, component, folder),
             "METRICS_PORT": "0",
@@ -98,13 +98,15 @@ def _pods(kube: pykube.HTTPClient, component: str) -> list[pykube.Pod]:
     )
 
 
-def _environment(installation: Installation, component: str) -> dict[str, str]:
+def environment_of(installation: Installation, component: str) -> dict[str, str]:
+    """Return the settings that the chart gives a component."""
     deployment = _read(installation, "deployment", f"driftstack-{component}")
     container = deployment["spec"]["template"]["spec"]["containers"][0]
     return {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
 
 
-def _kubeconfig(installation: Installation, component: str, folder: Path) -> Path:
+def kubeconfig_of(installation: Installation, component: str, folder: Path) -> Path:
+    """Write a kubeconfig with the rights of a component's ServiceAccount; return its file."""
     told = installation.run_kubectl("create", "token", f"driftstack-{component}", "-n", SYSTEM, "--duration=1h")
     config = yaml.safe_load(installation.kubeconfig.read_text())
     config["users"] = [{"name": user["name"], "user": {"token": told.stdout.strip()}} for user in config["users"]]
