@@ -1,8 +1,8 @@
 """Webhook deliveries per second, to a receiver on this machine that answers at once.
 
-DELIVERIES (default 2000) are stored while the endpoint is paused; then it is resumed, and the time runs from the first
-request to the last, and until every delivery is marked as delivered. The least is 200 a second. Says the machine's load,
-because the cluster and the receiver have to share it.
+DELIVERIES (default 2000) are stored while the endpoint is paused; then it is resumed, and the time runs from the
+first request to the last, and until every delivery is marked as delivered. The least is 200 a second. Says the
+machine's load, because the cluster and the receiver have to share it.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ from driftstack_operator.webhooks.sender import Sender
 
 AT_ONCE: Final = 256
 """Attempts at once, at all endpoints."""
-UNWRITTEN: Final = 512
-"""Attempts and outcomes in hand; with more, nothing is sent: an API server that is away stops sending, too."""
+IN_HAND: Final = 512
+"""Attempts and outcomes that are being written; with more, nothing is sent: no API server, no deliveries."""
 SLOW: Final = 1.0
 """Seconds after which an attempt shows as in_flight; a quicker one costs one write."""
 KEY_RETRY: Final = 5.0
@@ -71,7 +71,7 @@ class Courier:
         self._plans = Plans(self._due, clock)
         self._lanes: dict[str, Lane] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._in_hand = asyncio.Semaphore(UNWRITTEN)
+        self._in_hand = asyncio.Semaphore(IN_HAND)
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- what is observed
@@ -168,35 +168,33 @@ class Courier:
         """Send one delivery after another, each in its turn among all endpoints."""
         try:
             while lane.due and not lane.crowded and self._sends(uid) and lane.open:
-                await self._in_hand.acquire()
-                handed_on = False
-                try:
-                    async with self._slots:
-                        handed_on = await self._next(uid, lane)
-                finally:
-                    if not handed_on:
-                        self._in_hand.release()
+                async with self._in_hand:
+                    if not await self._next(uid, lane):
+                        return
         finally:
             lane.running -= 1
             self._tidy(uid)
 
     async def _next(self, uid: str, lane: Lane) -> bool:
-        """Send the next delivery; return whether there is an outcome, which is being written then."""
+        """Send the next delivery, and write what became of it; return whether one was sent."""
         key = lane.take()
         delivery = self._plans.get(key) if key is not None else None
         if key is None or delivery is None or lane.endpoint is None:
             lane.done(key)
             return False
-        if lane.ended is not None:
-            self._abandon(lane.endpoint)
-            status: Status | None = given_up(lane.ended)
-        else:
-            status = await self._send(lane, lane.endpoint, delivery)
+        status = await self._work(lane, lane.endpoint, delivery)
         if status is None:
             lane.put_back(key)
             return False
-        self._start(self._write(uid, lane, delivery, status), "write")
+        await self._finish(uid, lane, delivery, status)
         return True
+
+    async def _work(self, lane: Lane, endpoint: WebhookEndpoint, delivery: WebhookDelivery) -> Status | None:
+        if lane.ended is not None:
+            self._abandon(endpoint)
+            return given_up(lane.ended)
+        async with self._slots:
+            return await self._send(lane, endpoint, delivery)
 
     async def _send(self, lane: Lane, endpoint: WebhookEndpoint, delivery: WebhookDelivery) -> Status | None:
         """Make an attempt; return what follows, None when there was nothing to sign with."""
@@ -262,21 +260,19 @@ class Courier:
     async def _give_up(self, uid: str, lane: Lane, delivery: WebhookDelivery, why: str) -> None:
         if lane.endpoint is not None:
             self._abandon(lane.endpoint)
-        await self._in_hand.acquire()
-        await self._write(uid, lane, delivery, given_up(why))
+        async with self._in_hand:
+            await self._finish(uid, lane, delivery, given_up(why))
 
-    async def _write(self, uid: str, lane: Lane, delivery: WebhookDelivery, status: Status) -> None:
+    async def _finish(self, uid: str, lane: Lane, delivery: WebhookDelivery, status: Status) -> None:
         """Write an outcome; the delivery is in hand until it is there."""
         try:
             stored = await self._outcomes.write(delivery, status)
         finally:
             lane.done(delivery.key)
-            self._in_hand.release()
         if stored is None:
             self._drop(delivery.key, uid)
         else:
             self._take(stored)
-        self.wake(uid)
 
     # -- what is known
 

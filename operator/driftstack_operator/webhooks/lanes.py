@@ -15,7 +15,8 @@ Key = tuple[str, str]
 
 FIRST_LIMIT: Final = 4
 MOST: Final = 16
-"""Attempts at one endpoint at once."""
+"""Deliveries of one endpoint that are in hand at once: sent, or being written down. So many may be sent twice when
+the process is killed."""
 
 
 class Lane:
@@ -25,7 +26,7 @@ class Lane:
         endpoint: as last seen; None before.
         due: deliveries to send now, in the order in which they became due.
         busy: deliveries that are being sent or whose outcome is being written.
-        running: attempts that are under way or about to be.
+        running: how many are worked on, or about to be.
         blocked: why nothing can be sent now, though the endpoint wants it: its key is missing.
     """
 

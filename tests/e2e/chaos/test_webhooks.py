@@ -36,7 +36,7 @@ def receiver(installation: Installation) -> Iterator[Receiver]:
 
 
 class Dispatcher:
-    """The real program with its own rights, as a process of this machine: a kubelet would make it wait after deaths."""
+    """The real program with its own rights, on this machine: a kubelet would make it wait after each death."""
 
     def __init__(self, installation: Installation, folder: Path) -> None:
         prefix = "DRIFTSTACK_WEBHOOKS_"
