@@ -66,8 +66,14 @@ def sign(body: bytes, *secrets: str, age: float = 0.0) -> str:
     return ",".join([f"t={moment}", *(f"v1={one}" for one in signed)])
 
 
+def free_port() -> int:
+    """Return a port that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
 @contextmanager
-def running(language: str, folder: Path) -> Iterator[Receiver]:
+def running(language: str, folder: Path, port: int, secret: str = SECRET) -> Iterator[Receiver]:
     """Run the example of a language until the block ends."""
     heading, suffix, program = {
         "python": ("Python", "py", sys.executable),
@@ -76,9 +82,7 @@ def running(language: str, folder: Path) -> Iterator[Receiver]:
     (text,) = examples(language, heading)
     path, log = folder / f"receiver.{suffix}", folder / "handled"
     path.write_text(text)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    environment = {**os.environ, "PORT": str(port), "DRIFTSTACK_WEBHOOK_SECRET": SECRET}
+    environment = {**os.environ, "PORT": str(port), "DRIFTSTACK_WEBHOOK_SECRET": secret}
     with log.open("wb") as handled, (folder / "errors").open("wb") as errors:
         process = subprocess.Popen([program, str(path)], cwd=folder, env=environment, stdout=handled, stderr=errors)
     try:
@@ -102,7 +106,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture(params=["python", "js"])
 def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Receiver]:
-    with running(request.param, tmp_path) as made:
+    with running(request.param, tmp_path, free_port()) as made:
         yield made
 
 
