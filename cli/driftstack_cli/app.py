@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from driftstack_cli.commands import account, key, session
+from driftstack_cli.commands import account, key, session, webhook
 from driftstack_cli.options import Output
 from driftstack_cli.output import Format, emit
 
@@ -22,6 +22,7 @@ def tree(completion: bool = True) -> typer.Typer:
         callback=_driftstack,
     )
     app.add_typer(session.app, name="session")
+    app.add_typer(webhook.app, name="webhook")
     app.add_typer(account.app, name="account")
     app.add_typer(key.app, name="key")
     app.command()(version)

@@ -73,6 +73,25 @@ class Captured(StrEnum):
     DOM_SNAPSHOT = "dom_snapshot"
 
 
+class Event(StrEnum):
+    """What a webhook endpoint can be told of."""
+
+    SESSION_COMPLETED = "session.completed"
+    SESSION_FAILED = "session.failed"
+    API_KEY_REVOKED = "api_key.revoked"
+    PROFILE_SAVE_FAILED = "session.profile_save_failed"
+
+
+class DeliveryStatus(StrEnum):
+    """How far a delivery is."""
+
+    PENDING = "pending"
+    IN_FLIGHT = "in_flight"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    DLQ = "dlq"
+
+
 class Goal(StrEnum):
     """What a wait is for."""
 

@@ -89,3 +89,8 @@ Account = Annotated[
     ),
 ]
 SessionId = Annotated[str, typer.Argument(metavar="ID", help="The session, ses_….", show_default=False)]
+Limit = Annotated[int, typer.Option(min=1, help="How many at most.")]
+All = Annotated[bool, typer.Option("--all", help="However many there are.")]
+Cursor = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Go on after a list that ended with this next_cursor.")
+]

@@ -12,9 +12,9 @@ from typing import Any, Final, NamedTuple, NoReturn
 from driftstack_cli.errors import CliError
 
 _STYLES: Final = {
-    **dict.fromkeys(("ready", "True", "active"), "green"),
+    **dict.fromkeys(("ready", "True", "active", "delivered"), "green"),
     **dict.fromkeys(("creating", "busy"), "cyan"),
-    **dict.fromkeys(("errored", "False", "revoked"), "red"),
+    **dict.fromkeys(("errored", "False", "revoked", "dlq", "disabled"), "red"),
     **dict.fromkeys(("destroyed", "expired"), "dim"),
 }
 _LEAST: Final = 6

@@ -16,6 +16,8 @@ from driftstack_cli.settings import KEY, URL, Facade
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 30.0
 """Longest wait for an answer that waits for nothing itself."""
+PAGE: Final = 100
+"""Most entries that one call lists."""
 DISTRIBUTION: Final = "driftstack"
 
 _BY_STATUS: Final = {
@@ -36,7 +38,7 @@ _HINTS: Final = {
     "revoked-key": "`driftstack key create` makes a new one.",
     "expired-key": "`driftstack key create` makes a new one.",
     "forbidden": "`driftstack key list` shows the scopes, `driftstack account show` a suspension.",
-    "not-found": "`driftstack session list` shows the sessions of this account.",
+    "not-found": "`driftstack session list` and `driftstack webhook list` show what this account has.",
     "concurrency-limit": "End one: `driftstack session list`, then `driftstack session delete ID`.",
     "session-destroyed": "`driftstack session create` starts another.",
 }
@@ -67,6 +69,18 @@ class Api:
     def get(self, path: str, **query: str | int) -> Any:
         """Read something."""
         return self._call("GET", path, params=query)
+
+    def pages(self, path: str, limit: int | None, cursor: str | None, **query: str | int) -> dict[str, Any]:
+        """Return up to `limit` entries of a list (None: all) as one page with what is left."""
+        data: list[Any] = []
+        while True:
+            asked = PAGE if limit is None else min(PAGE, limit - len(data))
+            after = {"cursor": cursor} if cursor else {}
+            page = self.get(path, limit=asked, **after, **query)
+            data += page["data"]
+            cursor = page["next_cursor"]
+            if not cursor or (limit is not None and len(data) >= limit):
+                return {"data": data, "has_more": bool(cursor), "next_cursor": cursor}
 
     def post(
         self, path: str, body: Any, *, seconds: float = ANSWER_SECONDS, headers: Mapping[str, str] | None = None

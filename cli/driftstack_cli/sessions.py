@@ -20,8 +20,6 @@ from driftstack_common.times import parse_time
 
 Session = dict[str, Any]
 
-PAGE: Final = 100
-"""Most sessions that one call lists."""
 SERVER_WAIT: Final = 30
 """Most seconds that a create waits at the server."""
 _ENDED: Final = ("destroyed", "errored")
@@ -99,17 +97,7 @@ def _reached(session: Session, goal: Goal) -> bool:
 
 def list_sessions(api: Api, limit: int | None, cursor: str | None) -> Session:
     """Return up to `limit` sessions (None: all), newest first, as one page with what is left."""
-    data: list[Session] = []
-    while True:
-        asked = PAGE if limit is None else min(PAGE, limit - len(data))
-        query: dict[str, str | int] = {"limit": asked}
-        if cursor:
-            query["cursor"] = cursor
-        page = api.get(path("sessions"), **query)
-        data += page["data"]
-        cursor = page["next_cursor"]
-        if not cursor or (limit is not None and len(data) >= limit):
-            return {"data": data, "has_more": bool(cursor), "next_cursor": cursor}
+    return api.pages(path("sessions"), limit, cursor)
 
 
 def navigate(api: Api, session: str, url: str, wait_until: WaitUntil, timeout: timedelta) -> Session:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from driftstack_cli.choices import Captured, Goal, Pace, WaitUntil
-from driftstack_cli.options import LoadTimeout, Output, Pair, SessionId, Timeout, pair
+from driftstack_cli.options import All, Cursor, Limit, LoadTimeout, Output, Pair, SessionId, Timeout, pair
 from driftstack_cli.output import Format, emit, say, write_bytes
 
 app = typer.Typer(
@@ -61,11 +61,9 @@ def create(
 
 @app.command("list")
 def list_(
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
-    all_: Annotated[bool, typer.Option("--all", help="However many there are.")] = False,
-    cursor: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Go on after a list that ended with this next_cursor.")
-    ] = None,
+    limit: Limit = 50,
+    all_: All = False,
+    cursor: Cursor = None,
     output: Output = Format.TABLE,
 ) -> None:
     """List sessions, the newest first, ended ones included."""

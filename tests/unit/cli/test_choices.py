@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
 from driftstack_api.sessions.schemas import CaptureRequest, CreateSession, NavigateRequest
+from driftstack_api.webhooks.schemas import DeliveryQuery
 from driftstack_cli import choices
-from driftstack_common.kinds import Tier
+from driftstack_common.kinds import SubscribableEvent, Tier
 from tests.contract.crds import crds
 
 
@@ -28,15 +31,20 @@ def test_scopes() -> None:
     assert list(choices.Scope) == schema["properties"]["spec"]["properties"]["scopes"]["items"]["enum"]
 
 
+def test_events() -> None:
+    assert list(choices.Event) == list(get_args(SubscribableEvent))
+
+
 @pytest.mark.parametrize(
     ("offered", "model", "field"),
     [
         (choices.Pace, CreateSession, "behavioral_profile"),
         (choices.WaitUntil, NavigateRequest, "wait_until"),
         (choices.Captured, CaptureRequest, "kind"),
+        (choices.DeliveryStatus, DeliveryQuery, "status"),
     ],
 )
-def test_what_rest_takes(offered: type[choices.Pace], model: type[CreateSession], field: str) -> None:
+def test_what_rest_takes(offered: type[StrEnum], model: type[BaseModel], field: str) -> None:
     annotation = model.model_fields[field].annotation
     literals = [literal for part in (annotation, *get_args(annotation)) for literal in get_args(part)]
     assert {one for one in literals if isinstance(one, str)} == set(offered)
