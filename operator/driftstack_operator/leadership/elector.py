@@ -5,7 +5,8 @@ before the lease's length is over; another takes the lease when it has *seen* no
 seen was stored after it was sent, so the first has stopped before the second begins.
 
 A lease must be longer than the API server takes to answer. So its length, which is part of it, grows while answers
-are slow, and shrinks again.
+are slow, and shrinks again little by little: under load slow answers and prompt ones alternate, and each lease lost
+means a burst of work that makes the next answers slow.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ TRY: Final = 2 / 3
 """How much of the time that is left one renewal may take: another one must still be possible."""
 ROUNDS: Final = 4.0
 """Answers, each as slow as the last, that have room in a lease."""
+FADE: Final = 0.8
+"""Of the slowest answer, with each prompt one: answers that are slow now and then need the longer lease all along."""
 LONGEST: Final = 30
 RELEASE_SECONDS: Final = 0.5
 
@@ -236,7 +239,7 @@ class Elector:
         try:
             return await request
         finally:
-            self._slowness = self._clock() - begun
+            self._slowness = max(self._clock() - begun, self._slowness * FADE)
 
     def _granted(self, begun: float, length: int, stored: Body) -> None:
         self._observe(stored, certain=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 from collections.abc import AsyncIterator
 
@@ -195,6 +196,24 @@ def test_slow_api_server_gets_a_longer_lease_and_a_prompt_one_a_short_one(slow: 
             server.delay = lambda: 0.001
             await asyncio.sleep(60)
             assert server.stored["spec"]["leaseDurationSeconds"] == 3
+
+    run(play())
+
+
+def test_answers_that_are_slow_now_and_then_cost_no_second_lease() -> None:
+    async def play() -> None:
+        server = Server()
+        first = candidate(server, "first")
+        answers = itertools.cycle([3.0, 0.001, 0.001, 0.001])
+        server.delay = lambda: next(answers) / 2
+        await first.acquire()
+        async with holding(first) as task:
+            await task  # with a lease of 3 s, the first slow answer is too late
+        await first.acquire()
+        async with holding(first) as task:
+            await asyncio.sleep(300)
+            assert first.leads
+            assert not task.done()
 
     run(play())
 
