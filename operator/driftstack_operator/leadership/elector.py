@@ -32,7 +32,7 @@ TRY: Final = 2 / 3
 ROUNDS: Final = 4.0
 """Answers, each as slow as the last, that have room in a lease."""
 FADE: Final = 0.8
-"""Of the slowest answer, per prompt one: where answers are slow now and then, the longer lease is needed all along."""
+"""Of the slowest answer, per prompt one: where answers are slow now and then, the longer lease stays for long."""
 LONGEST: Final = 30
 RELEASE_SECONDS: Final = 0.5
 
