@@ -60,12 +60,16 @@ class PoolAgents:
         except KeyError:
             self.refused[pod.uid] = f"agent key {pod.token_key!r} is no longer in the key ring"
             return
-        self._polls.start(pod.uid, partial(self._once, pod.address, token))
+        self._polls.start(pod.uid, partial(self._once, pod, token))
 
     def forget(self, uid: str) -> None:
         """Ask no more, and forget what was said."""
         self._polls.cancel(uid)
         self.refused.pop(uid, None)
+
+    def clear(self) -> None:
+        """Forget what was said by agents whose pods are gone."""
+        self.refused = {uid: why for uid, why in self.refused.items() if self._store.pods.by_uid(uid) is not None}
 
     async def wait(self, seconds: float) -> None:
         """Wait for the answers of those that are asked now, at most so long."""
@@ -75,9 +79,12 @@ class PoolAgents:
         """Ask nobody any more."""
         await self._polls.close()
 
-    async def _once(self, address: str, token: str) -> Answer | None:
+    async def _once(self, pod: PodView, token: str) -> Answer | None:
+        now = self._store.pods.by_uid(pod.uid)
+        if now is None or not now.waits:
+            return Answer(refusal="the pod is gone")
         try:
-            return Answer(holder=await self._agents.holder(address, token))
+            return Answer(holder=await self._agents.holder(pod.address, token))
         except AgentProblem as problem:
             return None if problem.code is ProblemCode.STARTING else Answer(refusal=str(problem))
         except AgentError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from driftstack_common.kinds import Pool
@@ -88,6 +88,11 @@ class Memory:
         """A pod is not waited for any more."""
         self._began.pop(name, None)
         self._made.pop(name, None)
+
+    def keep(self, names: Collection[str]) -> None:
+        """Forget the pods that have other names than these: somebody else has removed them."""
+        self._began = {name: at for name, at in self._began.items() if name in names}
+        self._made = {name: at for name, at in self._made.items() if name in names}
 
     def age(self, name: str) -> float | None:
         """Return how old a pod is that was made in this term, in seconds: by no clock but this operator's own."""

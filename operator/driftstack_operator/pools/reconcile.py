@@ -141,6 +141,8 @@ class Pools:
             for pod in pods:
                 await self._remove(pod, Cause.SURPLUS)
             return None
+        memory.keep({pod.name for pod in pods})
+        self._pool_agents.clear()
         for pod in pods:
             self._ask(pod)
         members = self._members(pool, pods, memory)
