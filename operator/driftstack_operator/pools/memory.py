@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from driftstack_common.kinds import Pool
+from driftstack_common.times import now
+from driftstack_operator.pods.view import PodView
 from driftstack_operator.pools.demand import Demand
 from driftstack_operator.reasons import End
 
@@ -94,10 +96,16 @@ class Memory:
         self._began = {name: at for name, at in self._began.items() if name in names}
         self._made = {name: at for name, at in self._made.items() if name in names}
 
-    def age(self, name: str) -> float | None:
-        """Return how old a pod is that was made in this term, in seconds: by no clock but this operator's own."""
-        made = self._made.get(name)
-        return None if made is None else self._clock() - made
+    def age(self, pod: PodView) -> float:
+        """Return how old a pod is, seconds.
+
+        One that was made in this term is judged by no other clock than this operator's: two that differ must not have
+        every new pod replaced.
+        """
+        made = self._made.get(pod.name)
+        if made is not None:
+            return self._clock() - made
+        return (now() - pod.created_at).total_seconds() if pod.created_at is not None else 0.0
 
     def waited(self, name: str) -> float:
         """Return for how many seconds a pod has been starting, as far as this operator knows."""

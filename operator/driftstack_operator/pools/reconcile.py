@@ -23,7 +23,7 @@ from driftstack_operator.pools.pods import PoolPods
 from driftstack_operator.pools.status import Count, due_in, status_of
 from driftstack_operator.reasons import End, Reason, end
 from driftstack_operator.settings import Settings
-from driftstack_operator.store import Store, pool_group
+from driftstack_operator.store import Store, pool_group, serving_group
 
 ASKED_FIRST: Final = 1.0
 """Seconds for which a new leader waits for the warm pods' agents before it serves anybody."""
@@ -176,19 +176,12 @@ class Pools:
         members = []
         for pod in pods:
             ready = self.index.offered(pod.uid)
-            old = ready and self._age(pod, memory) > pool.spec.max_age_seconds
+            old = ready and memory.age(pod) > pool.spec.max_age_seconds
             stale = old or pod.template != template
             if ready and stale:
                 self.index.offer(pod)  # behind those of today
             members.append(Member(pod=pod, ready=ready, stale=stale, failed=self._is_failed(pod, ready, memory)))
         return members
-
-    def _age(self, pod: PodView, memory: Memory) -> float:
-        """Return a pod's age, seconds; two clocks that differ must not have every new pod replaced."""
-        known = memory.age(pod.name)
-        if known is not None or pod.created_at is None:
-            return known or 0.0
-        return (now() - pod.created_at).total_seconds()
 
     async def _remove_failed(self, members: list[Member], memory: Memory) -> None:
         for pod in [member.pod for member in members if member.failed]:
@@ -264,7 +257,7 @@ class Pools:
         """Write the status if it is due; return when it will be."""
         pods = self._waiting(pool.metadata.name)
         ready = sum(self.index.offered(pod.uid) for pod in pods)
-        claimed = sum(bool(pod.session) and pod.pool == pool.metadata.name for pod in self._store.pods.values())
+        claimed = len(self._store.pods.group(serving_group(pool.metadata.name)))
         count = Count(
             desired=wanted,
             ready=ready,
