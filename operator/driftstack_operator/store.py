@@ -161,7 +161,7 @@ class Store:
 
     def __init__(self) -> None:
         self.sessions: Shelf[Session] = Shelf(_reader(Session), _groups_of_session)
-        self.pods: Shelf[PodView] = Shelf(read_pod, lambda pod: (pod.session or pool_group(pod.pool),))
+        self.pods: Shelf[PodView] = Shelf(read_pod, _groups_of_pod)
         self.accounts: Shelf[Account] = Shelf(_reader(Account), lambda account: (account.id,))
         self.bindings: Shelf[BindingView] = Shelf(read_binding, lambda binding: (binding.namespace,))
         self.pools: Shelf[Pool] = Shelf(_reader(Pool))
@@ -206,7 +206,16 @@ class Store:
 
 def pool_group(pool: str) -> str:
     """Return the name of the group of a pool's warm pods; no uid looks like it."""
-    return f"pool/{pool}" if pool else ""
+    return f"pool/{pool}"
+
+
+def serving_group(pool: str) -> str:
+    """Return the name of the group of a pool's pods that serve sessions."""
+    return f"serving/{pool}"
+
+
+def _groups_of_pod(pod: PodView) -> tuple[str, ...]:
+    return (pod.session, serving_group(pod.pool)) if pod.session else (pool_group(pod.pool),)
 
 
 def version_of(body: Body) -> int:

@@ -99,8 +99,8 @@ class Memory:
     def age(self, pod: PodView) -> float:
         """Return how old a pod is, seconds.
 
-        One that was made in this term is judged by no other clock than this operator's: two that differ must not have
-        every new pod replaced.
+        One that was made in this term is judged by no other clock than this operator's: two that differ must not
+        have every new pod replaced.
         """
         made = self._made.get(pod.name)
         if made is not None:
