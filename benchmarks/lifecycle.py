@@ -39,12 +39,12 @@ class Jobs:
 
     async def session(self) -> None:
         """A session of its own."""
-        session = await self.client.call("POST", "/v1/sessions", {})
+        session = await self.client.post()
         url = f"{self.api}/v1/sessions/{session['id']}/cdp"
         browser = await self.chromium.connect_over_cdp(url, headers={"Authorization": self.key})
         await _work(browser.contexts[0].pages[0], self.page)
         await browser.close()
-        await self.client.call("DELETE", f"/v1/sessions/{session['id']}")
+        await self.client.delete(session["id"])
 
     async def peer(self) -> None:
         """The same with browserless."""

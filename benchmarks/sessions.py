@@ -49,6 +49,7 @@ class Client:
     def __init__(self, http: aiohttp.ClientSession, kube: KubeClient) -> None:
         self.kube = kube
         self._http = http
+        self._living: set[str] = set()
         self._ready: dict[str, asyncio.Future[tuple[float, Body]]] = defaultdict(
             lambda: asyncio.get_running_loop().create_future()
         )
@@ -56,7 +57,7 @@ class Client:
     async def create(self) -> Life:
         """Create a session and wait until the watch says that it is ready."""
         sent = time.perf_counter()
-        session = await self.call("POST", "/v1/sessions", {})
+        session = await self.post()
         answered = time.perf_counter()
         uid = session["id"].removeprefix("ses_")
         async with asyncio.timeout(PATIENCE):
@@ -64,11 +65,23 @@ class Client:
         del self._ready[uid]
         return Life(session["id"], answered - sent, at - sent, status)
 
+    async def post(self) -> Any:
+        """Create a session; return it as the answer shows it."""
+        session = await self.call("POST", "/v1/sessions", {})
+        self._living.add(session["id"])
+        return session
+
     async def delete(self, session: str) -> float:
-        """Delete a session; return the seconds until the answer."""
+        """Delete a session; return the seconds until it is gone."""
         sent = time.perf_counter()
-        await self.call("DELETE", f"/v1/sessions/{session}")
+        while await self._send("DELETE", f"/v1/sessions/{session}") == 503:  # it takes long; safe to repeat
+            pass
+        self._living.discard(session)
         return time.perf_counter() - sent
+
+    async def end_all(self) -> None:
+        """Delete what a measurement that failed has left."""
+        await asyncio.gather(*(self.delete(session) for session in [*self._living]))
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
         """Call the REST API; return the JSON answer or end the benchmark with the problem."""
@@ -76,6 +89,12 @@ class Client:
             if answer.status >= 400:
                 sys.exit(f"{method} {path}: {answer.status} {await answer.text()}")
             return await answer.json() if answer.status != 204 else None
+
+    async def _send(self, method: str, path: str) -> int:
+        async with self._http.request(method, path) as answer:
+            if answer.status >= 400 and answer.status != 503:
+                sys.exit(f"{method} {path}: {answer.status} {await answer.text()}")
+            return answer.status
 
     async def follow(self) -> None:
         """Watch the account's sessions, for ever."""
@@ -105,7 +124,10 @@ async def open_client(installation: Installation) -> AsyncIterator[Client]:
     following = asyncio.create_task(client.follow())
     try:
         async with _cap(kube, CAP):
-            yield client
+            try:
+                yield client
+            finally:
+                await client.end_all()
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
