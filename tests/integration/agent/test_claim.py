@@ -136,3 +136,15 @@ async def test_one_step_at_a_time(driver: Driver, site: Site) -> None:
     after = await driver.client.activity(driver.pod.address, driver.pod.token, SESSION)
     assert after.step is None
     assert after.idle_seconds < 1
+
+
+async def test_it_says_whose_it_is(driver: Driver) -> None:
+    pod = driver.pod
+    await driver.ready()
+    assert await driver.client.holder(pod.address, pod.token) is None
+    assert (await driver.client.health(pod.address)).state is AgentState.WARM
+    await driver.claim()
+    assert await driver.client.holder(pod.address, pod.token) == SESSION
+    with pytest.raises(AgentProblem) as caught:
+        await driver.client.holder(pod.address, "0" * 64)
+    assert caught.value.code is ProblemCode.UNAUTHORIZED
