@@ -63,7 +63,7 @@ def test_kubectl_tells_the_story_of_what_rest_made(
     node = found.status["browser"]["node"]
     table = say("get", "bs")
     assert re.search(r"NAME +PHASE +REASON +ARCHETYPE +READY-IN +POOL +NODE +AGE", table), table
-    assert re.search(rf"{found.name} +ready +default +\d+\.\d+s +miss +{node} +\d+s", table), table
+    assert re.search(rf"{found.name} +ready +default +\d+\.\d+s +(hit|miss) +{node} +\d+s", table), table
     assert "by REST" in say("get", "bs", "-o", "wide")
     described = say("describe", "bs", found.name)
     assert re.search(rf"Normal +Ready +\S+ +driftstack-operator +ready after {found.status['readyIn']}", described)
@@ -132,7 +132,7 @@ def test_columns_answer_what_is_wrong(installation: Installation, account: Tenan
     record_of(kube, account.namespace, failed.uid)
     table = installation.run_kubectl("get", "driftstack", "-n", account.namespace).stdout
     assert re.search(r"NAME +PHASE +REASON +ARCHETYPE +READY-IN +POOL +NODE +AGE", table), table
-    assert re.search(r"fine +ready .*default +\d+\.\d+s +miss +\S+", table), table
+    assert re.search(r"fine +ready .*default +\d+\.\d+s +(hit|miss) +\S+", table), table
     assert re.search(r"errored +UnknownArchetype", table), table
 
 
