@@ -25,8 +25,9 @@ from driftstack_operator.reasons import End, Reason, end
 from driftstack_operator.settings import Settings
 from driftstack_operator.store import Store, pool_group, serving_group
 
-ASKED_FIRST: Final = 1.0
-"""Seconds for which a new leader waits for the warm pods' agents before it serves anybody."""
+ASKED_FIRST: Final = 0.25
+"""Seconds for which a new leader waits for the warm pods' agents before it serves anybody; those of pods that are
+starting can't answer yet."""
 
 
 class Pools:
