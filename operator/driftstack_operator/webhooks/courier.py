@@ -30,7 +30,7 @@ IN_HAND: Final = 512
 """Attempts and outcomes that are being written; with more, nothing is sent: no API server, no deliveries."""
 SLOW: Final = 1.0
 """Seconds after which an attempt shows as in_flight; a quicker one costs one write."""
-KEY_RETRY: Final = 5.0
+KEY_RETRY: Final = 3.0
 SWEEP: Final = 15.0
 
 logger = get_logger(__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -17,6 +18,10 @@ from driftstack_common.kube.errors import Forbidden, NotFound
 REMEMBERED: Final = 30.0
 """Seconds for which what a Secret said is believed: rotations by REST make a new one, so only what a person changed
 in a Secret is seen late."""
+MISSED: Final = 2.0
+"""Seconds for which a key that is missing is not looked for again."""
+MOST: Final = 10_000
+"""Keys that are remembered."""
 SHORTEST: Final = 16
 
 
@@ -43,7 +48,7 @@ class SigningKeys:
     def __init__(self, kube: KubeClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube = kube
         self._clock = clock
-        self._known: dict[tuple[str, str, str], tuple[float, str]] = {}
+        self._known: dict[tuple[str, str, str], tuple[float, str | NoKey]] = {}
 
     async def of(self, endpoint: WebhookEndpoint, moment: datetime) -> list[str]:
         """Return the current key, and the previous one while a rotation lasts.
@@ -64,21 +69,27 @@ class SigningKeys:
 
     async def _read(self, namespace: str, ref: SecretRef | ExpiringSecretRef) -> str:
         place = (namespace, ref.name, ref.key)
-        at, key = self._known.get(place, (0.0, ""))
-        if key and self._clock() - at < REMEMBERED:
-            return key
-        self._known.pop(place, None)
+        at, known = self._known.get(place, (-math.inf, ""))
+        if self._clock() - at >= (REMEMBERED if isinstance(known, str) else MISSED):
+            try:
+                known = await self._fetch(namespace, ref)
+            except NoKey as error:
+                known = error
+            if len(self._known) > MOST:
+                self._known.clear()
+            self._known[place] = (self._clock(), known)
+        if isinstance(known, NoKey):
+            raise known
+        return known
+
+    async def _fetch(self, namespace: str, ref: SecretRef | ExpiringSecretRef) -> str:
         try:
             secret = await self._kube.get(SECRET, namespace, ref.name)
         except NotFound as error:
             raise NoKey("SecretMissing", f"create the Secret {ref.name} with the entry {ref.key}") from error
         except Forbidden as error:  # the operator binds the role right after it has made the namespace
             raise NoKey("SecretMissing", f"the Secret {ref.name} can't be read yet: {error}") from error
-        key = _decode(secret.get("data") or {}, ref)
-        if len(self._known) > 10_000:
-            self._known.clear()
-        self._known[place] = (self._clock(), key)
-        return key
+        return _decode(secret.get("data") or {}, ref)
 
 
 def _decode(data: dict[str, str], ref: SecretRef | ExpiringSecretRef) -> str:

@@ -27,8 +27,9 @@ from driftstack_common.names import ANNOTATION_ID
 from driftstack_common.webhooks.deliveries import build_delivery, subscribed
 from driftstack_common.webhooks.events import Event
 
-CERTAIN: Final = 6.0
-"""Age of the copy of endpoints, seconds, beyond which one may be missing: the watch proves itself every 2 s."""
+CERTAIN: Final = 15.0
+"""Age of the copy of endpoints, seconds, beyond which one may be missing. The watch proves itself every 2 s, more
+slowly by an API server that takes seconds to answer; ends must not wait for that."""
 
 logger = get_logger(__name__)
 
