@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +18,12 @@ from driftstack_api.settings import load_settings as load_facade_settings
 from driftstack_common import names
 from driftstack_common.kinds import Bucket, MemberRole, Tier
 from driftstack_common.tiers import DEFAULT_TIERS, TierRateLimits
+from driftstack_common.webhooks.targets import Rules
 from driftstack_operator.accounts.binding import ROLE_PREFIX
 from driftstack_operator.leadership import lease
 from driftstack_operator.settings import load_settings as load_operator_settings
 from driftstack_operator.uninstall.settings import Settings as HookSettings
+from driftstack_operator.webhooks.settings import load_settings as load_dispatcher_settings
 from driftstack_operator.webhooks.shards import SHARDS, lease_name
 from tests.contract.conftest import Manifest, Render
 from tests.contract.crds import CHART, ROOT, problems, schema
@@ -105,7 +108,7 @@ def deployment(manifests: list[Manifest], component: str) -> dict[str, Any]:
     return spec
 
 
-@pytest.mark.parametrize("component", ["operator", "facade", "uninstall"])
+@pytest.mark.parametrize("component", ["operator", "facade", "dispatcher", "uninstall"])
 def test_pods_meet_pod_security_restricted(render: Render, component: str) -> None:
     pod = deployment(render("minimal-values.yaml"), component)
     (container,) = pod["containers"]
@@ -159,6 +162,24 @@ def test_facade_accepts_its_settings(render: Render, monkeypatch: pytest.MonkeyP
             global_=Bucket(capacity=241, refill_per_minute=241),
             sessions_create=Bucket(capacity=16, refill_per_minute=4),
         )
+
+
+def test_dispatcher_accepts_its_settings(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment(monkeypatch, deployment(render("minimal-values.yaml"), "dispatcher"))
+    settings = load_dispatcher_settings()
+    assert settings.model_dump() == type(settings)().model_dump()
+    assert settings.rules == Rules()
+    options = ("--set", "webhooks.enabled=true")
+    environment(monkeypatch, deployment(render("full-values.yaml", *options), "dispatcher"))
+    settings = load_dispatcher_settings()
+    assert (settings.replicas, settings.waiting_days) == (3, 1)
+    refused = tuple(map(ip_network, ("198.51.100.0/24", "2001:db8::/32")))
+    assert settings.rules == Rules(allow_http=True, allow_private=True, refused=refused)
+
+
+def test_without_webhooks_nothing_of_them_is_left(render: Render) -> None:
+    named = [m["metadata"]["name"] for m in render("full-values.yaml")]
+    assert [name for name in named if "dispatcher" in name] == []
 
 
 @pytest.mark.parametrize("values", VALUES_FILES)

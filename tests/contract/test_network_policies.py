@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -11,6 +11,36 @@ from driftstack_common.names import AGENT_PORT
 from tests.contract.conftest import Manifest, Render
 
 Rule = dict[str, Any]
+
+
+PRIVATE: Final = [
+    "10.96.0.1",
+    "10.244.1.7",
+    "10.254.254.2",
+    "172.16.0.1",
+    "172.31.255.254",
+    "192.168.1.1",
+    "100.64.0.1",
+    "100.127.255.254",
+    "169.254.169.254",
+    "127.0.0.1",
+    "0.0.0.0",
+    "192.0.0.192",
+    "198.18.0.1",
+    "224.0.0.251",
+    "255.255.255.255",
+    "::1",
+    "::",
+    "::10.0.0.1",
+    "64:ff9b::a00:1",
+    "64:ff9b:1::a00:1",
+    "2002:a00:1::1",
+    "2001:0:a00:1::1",
+    "fd00:ec2::254",
+    "fe80::1",
+    "fec0::1",
+    "ff02::1",
+]
 
 
 def policies(manifests: list[Manifest]) -> dict[str, Any]:
@@ -22,7 +52,9 @@ def allows(rules: list[Rule], address: str, port: int) -> bool:
     """Whether egress rules let a TCP connection through."""
     return any(
         (not rule.get("ports") or any(p["port"] == port and p["protocol"] == "TCP" for p in rule["ports"]))
-        and any(_covers(peer["ipBlock"], ipaddress.ip_address(address)) for peer in rule["to"])
+        and (
+            "to" not in rule or any(_covers(peer["ipBlock"], ipaddress.ip_address(address)) for peer in rule["to"])
+        )
         for rule in rules
     )
 
@@ -32,37 +64,7 @@ def _covers(block: dict[str, Any], address: ipaddress.IPv4Address | ipaddress.IP
     return inside and not any(address in ipaddress.ip_network(cidr) for cidr in block.get("except", []))
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "10.96.0.1",
-        "10.244.1.7",
-        "10.254.254.2",
-        "172.16.0.1",
-        "172.31.255.254",
-        "192.168.1.1",
-        "100.64.0.1",
-        "100.127.255.254",
-        "169.254.169.254",
-        "127.0.0.1",
-        "0.0.0.0",
-        "192.0.0.192",
-        "198.18.0.1",
-        "224.0.0.251",
-        "255.255.255.255",
-        "::1",
-        "::",
-        "::10.0.0.1",
-        "64:ff9b::a00:1",
-        "64:ff9b:1::a00:1",
-        "2002:a00:1::1",
-        "2001:0:a00:1::1",
-        "fd00:ec2::254",
-        "fe80::1",
-        "fec0::1",
-        "ff02::1",
-    ],
-)
+@pytest.mark.parametrize("address", PRIVATE)
 def test_browsers_reach_no_private_address(render: Render, address: str) -> None:
     egress = policies(render("minimal-values.yaml"))["driftstack-browsers"]["egress"]
     assert [port for port in (53, 80, 443, 6443, 10250) if allows(egress, address, port)] == []
@@ -115,3 +117,23 @@ def test_who_reaches_the_facade_can_be_narrowed(render: Render) -> None:
     assert [rule.get("from") for rule in open_to_all] == [None, None]
     narrowed = policies(render("full-values.yaml"))["driftstack-facade"]["ingress"]
     assert [len(rule["from"]) for rule in narrowed] == [2, 1]
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_dispatcher_reaches_no_private_address_but_an_api_server(render: Render, address: str) -> None:
+    egress = policies(render("minimal-values.yaml"))["driftstack-dispatcher"]["egress"]
+    assert not allows(egress, address, 8443)
+    options = ("--set", "webhooks.apiServer.cidrs={192.0.2.7/32},webhooks.apiServer.ports={6443}")
+    egress = policies(render("minimal-values.yaml", *options))["driftstack-dispatcher"]["egress"]
+    assert not allows(egress, address, 6443)
+    assert allows(egress, "192.0.2.7", 6443)
+
+
+def test_dispatcher_reaches_public_addresses_and_resolvers(render: Render) -> None:
+    egress = policies(render("minimal-values.yaml"))["driftstack-dispatcher"]["egress"]
+    assert allows(egress, "93.184.216.34", 8443)
+    assert allows(egress, "2606:2800:220:1:248:1893:25c8:1946", 443)
+    assert allows(egress, "10.0.0.10", 53)
+    assert policies(render("local-values.yaml", "--set", "webhooks.allowPrivate=true"))["driftstack-dispatcher"][
+        "egress"
+    ] == [{}]

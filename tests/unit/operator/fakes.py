@@ -113,8 +113,7 @@ class FakeKube(KubeClient):
     async def list_objects(self, kind: Kind, namespace: str | None = None, **query: str | int) -> Body:
         self._fault("list", kind)
         items = [body for body in self.all(kind) if namespace in (None, body["metadata"].get("namespace"))]
-        name = str(query.get("fieldSelector", "")).removeprefix("metadata.name=")
-        items = [body for body in items if name in ("", body["metadata"]["name"])]
+        items = [body for body in items if _selects(str(query.get("fieldSelector", "")), body)]
         begin, version = str(query.get("continue", f"0/{next(self._numbers)}")).split("/")
         end = int(begin) + int(query.get("limit") or len(items))
         meta = {"resourceVersion": version, **({"continue": f"{end}/{version}"} if end < len(items) else {})}
@@ -134,7 +133,7 @@ class FakeKube(KubeClient):
         yield {}
 
     async def list_metadata(self, kind: Kind, namespace: str | None = None, **query: str | int) -> Body:
-        listing = await self.list_objects(kind, namespace)
+        listing = await self.list_objects(kind, namespace, **query)
         return {**listing, "items": [{"metadata": item["metadata"]} for item in listing["items"]]}
 
     async def create(self, kind: Kind, namespace: str | None, body: Body) -> Body:
@@ -294,6 +293,18 @@ class FakeAgents(AgentClient):
         if self.problem is not None:
             raise self.problem
         return Activity(session=session, step=self.step, idle_seconds=1.0, usage=self.usage)
+
+
+def _selects(selector: str, body: Body) -> bool:
+    """Whether a field selector (`metadata.name=x`, `status.phase!=y`, several with commas) takes an object."""
+    for term in filter(None, selector.split(",")):
+        path, equal, wanted = term.replace("!=", "≠").partition("=" if "!=" not in term else "≠")
+        found: Any = body
+        for part in path.split("."):
+            found = (found or {}).get(part)
+        if (found == wanted) is not (equal == "="):
+            return False
+    return True
 
 
 def _key(kind: Kind, namespace: str | None, name: str) -> Key:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from driftstack_common.kinds import Account, Session
+from driftstack_common.kinds import Account, Session, WebhookDelivery
 from driftstack_common.kube.client import NAMESPACE as NAMESPACES
 from driftstack_common.kube.client import QUOTA
 from driftstack_common.kube.errors import KindGone
 from driftstack_common.names import ACCOUNT_FINALIZER, ARCHETYPE_QUOTA, KEY_QUOTA, QUOTA_NAME, SESSION_QUOTA
+from driftstack_common.times import format_time, now
 from driftstack_operator.accounts import reconcile
 from driftstack_operator.accounts.quota import SHAKEN
 from driftstack_operator.settings import load_settings
@@ -315,6 +316,32 @@ async def test_deleted_account_ends_its_sessions_before_its_namespace_goes(rig: 
     assert record is not None
     assert record["spec"]["reason"] == "Deleted"
     assert (Account.KIND.plural, "", ACCOUNT) not in rig.kube.objects
+
+
+@pytest.mark.parametrize(
+    ("phase", "created_at", "waits"),
+    [
+        ("pending", "now", True),
+        ("in_flight", "now", True),
+        ("failed", "now", False),
+        ("delivered", "now", False),
+        ("pending", "2026-01-01T00:00:00Z", False),
+    ],
+)
+async def test_deleted_account_waits_a_moment_for_its_last_deliveries(
+    rig: Rig, phase: str, created_at: str, waits: bool
+) -> None:
+    stamp = format_time(now()) if created_at == "now" else created_at
+    meta = {"name": "last", "namespace": NAMESPACE, "creationTimestamp": stamp}
+    rig.kube.put(WebhookDelivery.KIND, {"metadata": meta, "spec": {}, "status": {"phase": phase}})
+    await rig.kube.delete(Account.KIND, None, ACCOUNT)
+    await rig.settle()
+    deleted = ("delete", NAMESPACES.plural, NAMESPACE) in rig.kube.calls
+    assert deleted is not waits
+    rig.kube.change(WebhookDelivery.KIND, NAMESPACE, "last", phase="delivered")
+    rig.operator.touch_account(ACCOUNT)
+    await rig.settle()
+    assert ("delete", NAMESPACES.plural, NAMESPACE) in rig.kube.calls
 
 
 async def test_namespace_that_was_deleted_is_made_again(rig: Rig) -> None:

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftstack_common.kinds import CreateRequest, Record
-from driftstack_common.kube.errors import Unreachable
+from driftstack_common.kinds import CreateRequest, Record, WebhookDelivery, WebhookEndpoint
+from driftstack_common.kube.errors import KindGone, Unreachable
 from driftstack_common.times import ServerClock, format_time, now
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.retention import Kept, Retention, Rules, surplus
 from driftstack_operator.settings import load_settings
 from tests.unit.operator.fakes import FakeKube
+from tests.unit.webhooks.builders import endpoint_body
 
 NOW = datetime(2026, 5, 12, tzinfo=UTC)
 RULES = Rules(per_account=2, age=timedelta(days=7), in_cluster=3)
@@ -126,3 +127,51 @@ async def test_clock_of_the_operator_a_week_ahead_removes_nothing(monkeypatch: p
     monkeypatch.setattr(kube, "list_metadata", answer)
     await retention.remove()
     assert len(kube.all(Record.KIND)) == 1
+
+
+def put_delivery(kube: FakeKube, name: str, phase: str, created_at: str = "2026-01-01T00:00:00Z") -> None:
+    meta = {"name": name, "namespace": "acct-acme", "creationTimestamp": created_at}
+    kube.put(WebhookDelivery.KIND, {"metadata": meta, "spec": {}, "status": {"phase": phase}})
+
+
+async def test_finished_deliveries_go_and_unfinished_stay_however_old() -> None:
+    kube, metrics = FakeKube(), Metrics()
+    for phase in ("pending", "in_flight", "failed", "delivered", "dlq"):
+        put_delivery(kube, f"old-{phase}", phase)
+    put_delivery(kube, "young", "delivered", format_time(datetime.now(UTC)))
+    await Retention(kube, load_settings(), metrics).remove()
+    left = sorted(body["metadata"]["name"] for body in kube.all(WebhookDelivery.KIND))
+    assert left == ["old-failed", "old-in_flight", "old-pending", "young"]
+    assert metrics.registry.get_sample_value("driftstack_webhook_deliveries_removed_total") == 2
+
+
+async def test_deliveries_are_bounded_by_account() -> None:
+    kube = FakeKube()
+    moment = datetime.now(UTC)
+    for number in range(5):
+        put_delivery(kube, f"d-{number}", "delivered", format_time(moment - timedelta(seconds=number)))
+    await Retention(kube, load_settings(deliveries_per_account=2), Metrics()).remove()
+    assert sorted(body["metadata"]["name"] for body in kube.all(WebhookDelivery.KIND)) == ["d-0", "d-1"]
+
+
+async def test_disabled_endpoint_goes_when_it_is_old() -> None:
+    kube = FakeKube()
+    for number, (name, spec) in enumerate(
+        {
+            "live": {},
+            "just-disabled": {"disabled": True, "disabledAt": format_time(datetime.now(UTC))},
+            "long-disabled": {"disabled": True, "disabledAt": "2026-01-01T00:00:00Z"},
+        }.items()
+    ):
+        kube.put(WebhookEndpoint.KIND, endpoint_body(name, number + 1, **spec))
+    await Retention(kube, load_settings(), Metrics()).remove()
+    assert sorted(body["metadata"]["name"] for body in kube.all(WebhookEndpoint.KIND)) == ["just-disabled", "live"]
+
+
+async def test_cluster_without_webhooks_keeps_its_retention() -> None:
+    kube = FakeKube()
+    kube.fail("list", "webhookdeliveries", KindGone("no such kind", status=404))
+    meta = {"name": "old", "namespace": "acct-acme", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    kube.put(CreateRequest.KIND, {"metadata": meta, "spec": {}})
+    await Retention(kube, load_settings(), Metrics()).remove()
+    assert kube.all(CreateRequest.KIND) == []
