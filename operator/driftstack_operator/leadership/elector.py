@@ -151,7 +151,7 @@ class Elector:
                 if await self._is_others():  # a renewal that was cut off may have arrived: look at what there is
                     return
                 await self._patch(released())
-            logger.info("lease released", identity=self.identity)
+            logger.info("lease released", lease=self._name, identity=self.identity)
         except (KubeError, TimeoutError) as error:
             logger.warning("lease not released: it runs out", error=str(error))
 
@@ -167,7 +167,7 @@ class Elector:
             spec = taken(self.identity, length, 0)
             self._asked_for_it = True
             await self._create(begun, length, spec)
-            logger.info("leading", identity=self.identity, why="there was no lease")
+            logger.info("leading", lease=self._name, identity=self.identity, why="there was no lease")
             return None
         if (wait := self._wait()) > 0:
             return wait
@@ -182,7 +182,7 @@ class Elector:
             await self._look()
             return max(0.0, self._wait())
         why = f"the lease of {before.holder} ran out" if before.holder else "the lease was released"
-        logger.info("leading", identity=self.identity, why=why, seconds=length)
+        logger.info("leading", lease=self._name, identity=self.identity, why=why, seconds=length)
         return None
 
     def _wait(self) -> float:
@@ -253,7 +253,7 @@ class Elector:
         ):
             return
         if lease.holder not in ("", self.identity) and (known is None or known.holder != lease.holder):
-            logger.info("standing by", identity=self.identity, leader=lease.holder)
+            logger.info("standing by", lease=self._name, identity=self.identity, leader=lease.holder)
         self._lease, self._since = lease, self._clock()
         self._changed.set()
 

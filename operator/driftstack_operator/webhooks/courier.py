@@ -15,23 +15,24 @@ from driftstack_common.kinds import DeliveryPhase, WebhookDelivery, WebhookEndpo
 from driftstack_common.kube.errors import KubeError
 from driftstack_common.logging import get_logger
 from driftstack_common.times import now
+from driftstack_operator.webhooks.attempts import Attempts
 from driftstack_operator.webhooks.endpoints import Endpoints
 from driftstack_operator.webhooks.keys import NoKey, SigningKeys
 from driftstack_operator.webhooks.lanes import Key, Lane
-from driftstack_operator.webhooks.metrics import Metrics, outcome_of
+from driftstack_operator.webhooks.metrics import Metrics
 from driftstack_operator.webhooks.outcomes import Outcomes
 from driftstack_operator.webhooks.plans import Plans
-from driftstack_operator.webhooks.schedule import Answer, Status, after, given_up, in_flight
+from driftstack_operator.webhooks.schedule import Status, given_up
 from driftstack_operator.webhooks.sender import Sender
 
 AT_ONCE: Final = 256
 """Attempts at once, at all endpoints."""
 IN_HAND: Final = 512
 """Attempts and outcomes that are being written; with more, nothing is sent: no API server, no deliveries."""
-SLOW: Final = 1.0
-"""Seconds after which an attempt shows as in_flight; a quicker one costs one write."""
 KEY_RETRY: Final = 3.0
 SWEEP: Final = 15.0
+MOST_SWEPT: Final = 100
+"""Waiting deliveries of one endpoint that are written to in one sweep."""
 
 logger = get_logger(__name__)
 
@@ -60,11 +61,9 @@ class Courier:
         longest: timedelta,
         clock: Callable[[], datetime] = now,
     ) -> None:
-        self._sender = sender
-        self._keys = keys
+        self._attempts = Attempts(sender, keys, outcomes, endpoints, metrics, clock)
         self._outcomes = outcomes
         self._endpoints = endpoints
-        self._metrics = metrics
         self._sends = sends
         self._longest = longest
         self._clock = clock
@@ -131,18 +130,17 @@ class Courier:
         """Give up what has waited too long, say why the rest waits, and begin what was forgotten."""
         for uid, lane in list(self._lanes.items()):
             if self._sends(uid) and lane.endpoint is not None and not lane.open:
-                for key in list(lane.due):
-                    self._tend_waiting(uid, lane, key, f"held: {lane.held}")
+                self._tend_waiting(uid, lane, f"held: {lane.held}")
             self.wake(uid)
 
-    def _tend_waiting(self, uid: str, lane: Lane, key: Key, why: str) -> None:
-        delivery = self._plans.get(key)
-        if delivery is None:
-            return
-        if self._clock() - delivery.spec.created_at > self._longest:
-            lane.take(key)
+    def _tend_waiting(self, uid: str, lane: Lane, why: str) -> None:
+        known = [delivery for key in lane.due if (delivery := self._plans.get(key)) is not None]
+        old = [each for each in known if self._clock() - each.spec.created_at > self._longest][:MOST_SWEPT]
+        for delivery in old:
+            lane.take(delivery.key)
             self._start(self._give_up(uid, lane, delivery, f"too old; {why}"), "give-up")
-        elif delivery.status.last_error != why:
+        untold = [each for each in known if each.status.last_error != why and each not in old]
+        for delivery in untold[:MOST_SWEPT]:
             self._start(self._outcomes.say(delivery, {"lastError": why}), "say")
 
     # -- figures
@@ -182,70 +180,29 @@ class Courier:
         if key is None or delivery is None or lane.endpoint is None:
             lane.done(key)
             return False
-        status = await self._work(lane, lane.endpoint, delivery)
+        status = await self._work(uid, lane, lane.endpoint, delivery)
         if status is None:
             lane.put_back(key)
             return False
         await self._finish(uid, lane, delivery, status)
         return True
 
-    async def _work(self, lane: Lane, endpoint: WebhookEndpoint, delivery: WebhookDelivery) -> Status | None:
+    async def _work(
+        self, uid: str, lane: Lane, endpoint: WebhookEndpoint, delivery: WebhookDelivery
+    ) -> Status | None:
         if lane.ended is not None:
-            self._abandon(endpoint)
+            self._attempts.forgo(endpoint)
             return given_up(lane.ended)
         async with self._slots:
-            return await self._send(lane, endpoint, delivery)
-
-    async def _send(self, lane: Lane, endpoint: WebhookEndpoint, delivery: WebhookDelivery) -> Status | None:
-        """Make an attempt; return what follows, None when there was nothing to sign with."""
-        begun = self._clock()
-        try:
-            keys = await self._keys.of(endpoint, begun)
-        except NoKey as error:
-            self._block(lane, endpoint, str(error))
-            return None
-        except KubeError as error:
-            self._block(lane, endpoint, f"its Secret can't be read now: {error}")
-            return None
-        marking = asyncio.create_task(self._mark(delivery))
-        try:
-            with self._metrics.attempt_seconds.time():
-                answer = await self._sender.send(endpoint.spec.url, delivery, keys)
-        finally:
-            marking.cancel()
-            await asyncio.wait([marking])  # the outcome must be the later write
-        status = after(delivery, answer, begun, self._clock())
-        self._note(lane, endpoint, delivery, answer, status)
-        return status
-
-    async def _mark(self, delivery: WebhookDelivery) -> None:
-        await asyncio.sleep(SLOW)
-        await self._outcomes.say(delivery, in_flight(self._clock()))
-
-    def _note(
-        self, lane: Lane, endpoint: WebhookEndpoint, delivery: WebhookDelivery, answer: Answer, status: Status
-    ) -> None:
-        arrived, phase = answer.error is None, status["phase"]
-        last = phase == DeliveryPhase.DLQ
-        lane.learn(arrived=arrived)
-        self._metrics.attempts.labels(outcome_of(answer)).inc()
-        if arrived or last:
-            self._metrics.finished.labels(phase).inc()
-        self._endpoints.attempted(endpoint, arrived=arrived, last=last)
-        if not arrived:
-            logger.info(
-                "attempt failed",
-                namespace=delivery.metadata.namespace,
-                delivery=delivery.metadata.name,
-                endpoint=endpoint.metadata.name,
-                attempt=status["attempts"],
-                error=answer.error,
-                given_up=last,
-            )
-
-    def _abandon(self, endpoint: WebhookEndpoint) -> None:
-        self._metrics.finished.labels(DeliveryPhase.DLQ.value).inc()
-        self._endpoints.abandoned(endpoint)
+            if not self._sends(uid) or lane.held is not None:  # it waited for its turn, and things have changed
+                return None
+            try:
+                return await self._attempts.make(lane, endpoint, delivery)
+            except NoKey as error:
+                self._block(lane, endpoint, str(error))
+            except KubeError as error:
+                self._block(lane, endpoint, f"its Secret can't be read now: {error}")
+        return None
 
     def _block(self, lane: Lane, endpoint: WebhookEndpoint, why: str) -> None:
         """Try again in a while; that is no failed attempt."""
@@ -259,7 +216,7 @@ class Courier:
 
     async def _give_up(self, uid: str, lane: Lane, delivery: WebhookDelivery, why: str) -> None:
         if lane.endpoint is not None:
-            self._abandon(lane.endpoint)
+            self._attempts.forgo(lane.endpoint)
         async with self._in_hand:
             await self._finish(uid, lane, delivery, given_up(why))
 

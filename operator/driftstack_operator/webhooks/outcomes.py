@@ -16,6 +16,8 @@ from driftstack_operator.webhooks.schedule import Status, given_up
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
 """Between tries to write an outcome, seconds."""
+AT_ONCE: Final = 32
+"""Writes at once: the API server has others to serve."""
 
 logger = get_logger(__name__)
 
@@ -30,6 +32,7 @@ class Outcomes:
     def __init__(self, kube: KubeClient) -> None:
         self._kube = kube
         self._written: dict[Key, int] = {}
+        self._slots = asyncio.Semaphore(AT_ONCE)
 
     def overtook(self, delivery: WebhookDelivery) -> bool:
         """Whether what the watch brings is older than what was written here."""
@@ -54,8 +57,9 @@ class Outcomes:
                 current = await self._current(known)
                 if current is None or _is_further(current, delivery):
                     return current
-                known = current
-                continue
+                if current is not known:
+                    known = current
+                    continue
             except Invalid as error:
                 logger.error("outcome refused", delivery=delivery.metadata.name, error=str(error))
                 status = given_up("its outcome could not be written")
@@ -86,7 +90,8 @@ class Outcomes:
         meta = delivery.metadata
         known = {"uid": meta.uid} | ({"resourceVersion": meta.resource_version} if certain else {})
         patch = {"metadata": known, "status": status}
-        body = await self._kube.merge_patch(WebhookDelivery.KIND, meta.namespace, meta.name, patch, "status")
+        async with self._slots:
+            body = await self._kube.merge_patch(WebhookDelivery.KIND, meta.namespace, meta.name, patch, "status")
         stored = from_body(WebhookDelivery, body)
         self._written[delivery.key] = int(stored.metadata.resource_version)
         return stored
