@@ -18,6 +18,7 @@ from driftstack_common.names import (
     DEFAULT_POOL,
     KEY_QUOTA,
     SYSTEM_NAMESPACE,
+    WEBHOOK_QUOTA,
 )
 from driftstack_common.tiers import TierLimits, read_tiers
 
@@ -50,7 +51,8 @@ class Settings(BaseSettings):
         sweep_seconds: interval of the direct LISTs that repair what the watches missed.
         watch_seconds: after this time every watch is ended and taken up again, which proves that it was whole.
         silence_seconds: how long a watch may be behind a LIST before it counts as dead.
-        api_keys_per_account, archetypes_per_account: objects that an account may have; 0 is no limit.
+        api_keys_per_account, archetypes_per_account, webhook_endpoints_per_account: most of each in an account; 0
+            is no limit.
         records_per_account, record_days, records_in_cluster: what history is kept.
         webhooks: whether webhook endpoints are told of anything.
         deliveries_per_account, delivery_days, deliveries_in_cluster: which finished deliveries are kept.
@@ -86,6 +88,7 @@ class Settings(BaseSettings):
     retention_seconds: Seconds = 600
     api_keys_per_account: Annotated[int, Field(ge=0)] = 1000
     archetypes_per_account: Annotated[int, Field(ge=0)] = 200
+    webhook_endpoints_per_account: Annotated[int, Field(ge=0)] = 100
     records_per_account: Annotated[int, Field(ge=0)] = 500
     record_days: Annotated[float, Field(gt=0)] = 7.0
     records_in_cluster: Annotated[int, Field(ge=0)] = 20_000
@@ -101,7 +104,11 @@ class Settings(BaseSettings):
     @property
     def object_quotas(self) -> dict[str, int]:
         """How many objects an account may have, by quota key."""
-        most = {KEY_QUOTA: self.api_keys_per_account, ARCHETYPE_QUOTA: self.archetypes_per_account}
+        most = {
+            KEY_QUOTA: self.api_keys_per_account,
+            ARCHETYPE_QUOTA: self.archetypes_per_account,
+            WEBHOOK_QUOTA: self.webhook_endpoints_per_account,
+        }
         return {key: number for key, number in most.items() if number > 0}
 
 

@@ -220,8 +220,9 @@ def test_deleted_while_deliveries_wait(
     assert shown.active is False
     # kubectl takes the object away, and with it all that there was of it.
     WebhookEndpoint.objects(kube, namespace=account.namespace).get(name=_name(kube, account, made.id)).delete()
-    gone = WebhookDelivery.objects(kube, namespace=account.namespace)
-    eventually(lambda: not list(gone), SOON, "its deliveries go too")
+    eventually(
+        lambda: not list(WebhookDelivery.objects(kube, namespace=account.namespace)), SOON, "its deliveries go too"
+    )
     eventually(lambda: account.api.get(f"/v1/webhooks/{made.id}").status_code == 404, SOON, "and REST knows")
 
 

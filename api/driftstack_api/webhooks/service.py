@@ -29,7 +29,7 @@ from driftstack_api.webhooks.view import created, show_endpoint
 from driftstack_common.kinds import WebhookEndpoint, WebhookEndpointSpec, from_body, to_body
 from driftstack_common.kinds.meta import Meta
 from driftstack_common.kube.client import Body, KubeClient
-from driftstack_common.kube.errors import Invalid, KubeError, NamespaceTerminating, NotFound
+from driftstack_common.kube.errors import Invalid, KubeError, NamespaceTerminating, NotFound, QuotaExceeded
 from driftstack_common.names import ENDPOINT_ID
 from driftstack_common.times import format_time, now
 
@@ -173,6 +173,7 @@ class Webhooks:
 
         Broken off in between, the endpoint is there without its secret: in the list, to be rotated or deleted.
         """
+        await self._make_room(caller.namespace)
         key = mint()
         spec = WebhookEndpointSpec(
             url=body.url, events=list(body.events), description=body.description, secret_ref=key.ref
@@ -182,6 +183,8 @@ class Webhooks:
             answer = await self._client.create(WebhookEndpoint.KIND, caller.namespace, to_body(made))
         except (NamespaceTerminating, NotFound) as error:
             raise going(caller.account) from error
+        except QuotaExceeded as error:
+            raise _too_many(error) from error
         except Invalid as error:
             raise _refused(error) from error
         stored = from_body(WebhookEndpoint, answer)
@@ -192,7 +195,6 @@ class Webhooks:
                 await self._remove(stored)
             raise
         await self._arrived(stored)
-        await self._make_room(caller.namespace)
         return NewWebhook(**show_endpoint(stored).model_dump(), secret=key.plaintext)
 
     async def _make_room(self, namespace: str) -> None:
@@ -237,6 +239,15 @@ class Webhooks:
         if self._caches.webhooks_fresh:
             await self._caches.endpoints.arrived(endpoint, ARRIVAL_SECONDS)
         return endpoint
+
+
+def _too_many(error: QuotaExceeded) -> Problem:
+    if error.unknown:
+        return unavailable("How many webhook endpoints this account has is being worked out. Try again.")
+    return Problem(
+        "conflict",
+        "The account has as many webhook endpoints as it may have, kubectl's and disabled ones included.",
+    )
 
 
 def _refused(error: Invalid) -> Problem:

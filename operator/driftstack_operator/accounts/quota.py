@@ -16,11 +16,18 @@ from typing import Final
 import msgspec
 
 from driftstack_common.kube.client import Body
-from driftstack_common.names import ARCHETYPE_QUOTA, KEY_QUOTA, LABEL_ACCOUNT, QUOTA_NAME, SESSION_QUOTA
+from driftstack_common.names import (
+    ARCHETYPE_QUOTA,
+    KEY_QUOTA,
+    LABEL_ACCOUNT,
+    QUOTA_NAME,
+    SESSION_QUOTA,
+    WEBHOOK_QUOTA,
+)
 
 SHAKEN: Final = "count/replicationcontrollers"
 """The unrelated key whose number changes."""
-OBJECT_QUOTAS: Final = (KEY_QUOTA, ARCHETYPE_QUOTA)
+OBJECT_QUOTAS: Final = (KEY_QUOTA, ARCHETYPE_QUOTA, WEBHOOK_QUOTA)
 _UNSHAKEN: Final = 1_000_000
 
 

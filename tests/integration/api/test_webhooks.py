@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from driftstack_common.kube.client import Body
-from driftstack_common.kube.errors import Unreachable
+from driftstack_common.kube.errors import QuotaExceeded, Unreachable
 from driftstack_common.times import format_time, now, parse_time
 from tests.integration.api.test_auth import known
 from tests.integration.api.test_problems import check
@@ -150,7 +150,7 @@ async def test_what_no_endpoint_can_be(api: Facade, body: dict[str, Any], path: 
         ("https://①②⑦.0.0.1/", "loopback"),
         ("https://[::1]/", "loopback"),
         ("https://[::ffff:127.0.0.1]/", "loopback"),
-        ("https://[64:ff9b::7f00:1]/", "special-purpose"),
+        ("https://[64:ff9b::7f00:1]/", "loopback"),
         ("https://0.0.0.0/", "reserved"),
         ("https://10.0.0.1:8443/", "private"),
         ("https://172.16.5.4/", "private"),
@@ -476,3 +476,15 @@ async def test_while_the_copy_may_be_old(api: Facade, world: World) -> None:
     check(await api.call("GET", f"/v1/webhooks/{made['id']}"), 503, "feature-unavailable")
     check(await api.call("GET", f"/v1/webhooks/{made['id']}/deliveries"), 503, "feature-unavailable")
     assert (await api.call("GET", "/v1/sessions")).status_code == 200, "sessions go on"
+
+
+async def test_an_account_that_may_have_no_more(api: Facade, world: World) -> None:
+    full = QuotaExceeded("exceeded quota: driftstack-sessions, requested: count/webhookendpoints…", status=403)
+    world.kube.fail("create webhookendpoints", full)
+    body = {"url": URL, "events": BOTH}
+    problem = check(await api.call("POST", "/v1/webhooks", json=body), 409, "conflict")
+    assert "as many webhook endpoints" in problem["detail"]
+    unknown = QuotaExceeded("status unknown for quota: driftstack-sessions", status=403)
+    world.kube.fail("create webhookendpoints", unknown)
+    check(await api.call("POST", "/v1/webhooks", json=body), 503, "feature-unavailable")
+    assert secrets(world) == {}

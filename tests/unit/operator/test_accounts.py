@@ -11,7 +11,14 @@ from driftstack_common.kinds import Account, Session, WebhookDelivery
 from driftstack_common.kube.client import NAMESPACE as NAMESPACES
 from driftstack_common.kube.client import QUOTA
 from driftstack_common.kube.errors import KindGone
-from driftstack_common.names import ACCOUNT_FINALIZER, ARCHETYPE_QUOTA, KEY_QUOTA, QUOTA_NAME, SESSION_QUOTA
+from driftstack_common.names import (
+    ACCOUNT_FINALIZER,
+    ARCHETYPE_QUOTA,
+    KEY_QUOTA,
+    QUOTA_NAME,
+    SESSION_QUOTA,
+    WEBHOOK_QUOTA,
+)
 from driftstack_common.times import format_time, now
 from driftstack_operator.accounts import reconcile
 from driftstack_operator.accounts.quota import SHAKEN
@@ -229,7 +236,7 @@ async def test_restored_account_keeps_its_id(rig: Rig) -> None:
 
 async def test_quota_bounds_what_members_can_make(rig: Rig) -> None:
     hard = quota(rig)["spec"]["hard"]
-    assert (hard[KEY_QUOTA], hard[ARCHETYPE_QUOTA]) == ("1000", "200")
+    assert (hard[KEY_QUOTA], hard[ARCHETYPE_QUOTA], hard[WEBHOOK_QUOTA]) == ("1000", "200", "100")
 
 
 async def test_quota_of_an_older_version_gets_its_bounds_and_others_entries_cost_no_writes(rig: Rig) -> None:
@@ -245,7 +252,7 @@ async def test_quota_of_an_older_version_gets_its_bounds_and_others_entries_cost
 
 
 def test_a_bound_of_nothing_is_none() -> None:
-    settings = load_settings(api_keys_per_account=0, archetypes_per_account=7)
+    settings = load_settings(api_keys_per_account=0, archetypes_per_account=7, webhook_endpoints_per_account=0)
     assert settings.object_quotas == {ARCHETYPE_QUOTA: 7}
 
 
