@@ -37,6 +37,11 @@ def requests(installation: Installation) -> Counter[tuple[str, str]]:
     return found
 
 
+def writes(installation: Installation) -> Counter[tuple[str, str]]:
+    """Return those of them that write."""
+    return Counter({key: count for key, count in requests(installation).items() if key[1] in WRITES})
+
+
 def live(installation: Installation, sessions: int) -> None:
     """Let sessions live one after the other, until their pods are gone."""
     for _ in range(sessions):

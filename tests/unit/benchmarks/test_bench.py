@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections import Counter
@@ -112,6 +113,12 @@ def test_without_a_cluster_it_says_what_to_do(
     with pytest.raises(SystemExit, match="run `make demo` first"):
         bench.main()
     assert not results.exists()
+
+
+@pytest.mark.parametrize("module", sorted(path.stem for path in Path(bench.__file__).parent.glob("*.py")))
+def test_every_benchmark_can_be_imported(module: str) -> None:
+    if module not in ("pipe_steps", "devtools_rounds"):  # they are sent elsewhere and run there
+        importlib.import_module(module)
 
 
 def test_writes_per_session_leave_events_and_the_kubelets_own_apart() -> None:
