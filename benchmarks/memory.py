@@ -25,7 +25,7 @@ from harness import Row, Run, alone
 from installation import BROWSERS, Installation
 from peers import CHROMIUM, browserless
 from pss import children, pids, pss, total, tree
-from sessions import Client, open_client, wait_until_warm, warm_pods
+from sessions import PATIENCE, Client, open_client, wait_until_warm, warm_pods
 
 from driftstack_common.kube.client import POD
 
@@ -104,10 +104,27 @@ def of_bare_browsers() -> Series:
     """Measure Chromium by itself."""
     with ExitStack() as stack:
         started = [stack.enter_context(_bare_browser()) for _ in range(SIDE_BY_SIDE)]
+        _wait_for_pages([process.pid for process in started])
         time.sleep(SETTLE_SECONDS)
         of = children()
         values = [total(tree(process.pid, of)) for process in started]
     return _series("memory.bare", "bare Chromium, blank page, 10 side by side", values)
+
+
+def _wait_for_pages(browsers: Sequence[int]) -> None:
+    """Wait until each has a renderer, which a busy machine may keep it from for long."""
+    deadline = time.monotonic() + PATIENCE
+    while not all(any(_renders(pid) for pid in tree(browser, of)) for of in [children()] for browser in browsers):
+        if time.monotonic() > deadline:
+            sys.exit("a bare Chromium does not come to show its page")
+        time.sleep(0.2)
+
+
+def _renders(pid: int) -> bool:
+    try:
+        return b"--type=renderer" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @contextmanager
@@ -127,6 +144,7 @@ async def of_browserless() -> list[Series]:
     with browserless() as peer:
         async with aiohttp.ClientSession(trust_env=False) as http:
             sockets = [await http.ws_connect(f"http://127.0.0.1:{peer.port}/chromium") for _ in range(SIDE_BY_SIDE)]
+            await asyncio.to_thread(_wait_for_pages, children()[peer.pid])
             await asyncio.sleep(SETTLE_SECONDS)
             of = children()
             values = [total(tree(browser, of)) for browser in of[peer.pid]]
