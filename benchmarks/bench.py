@@ -127,6 +127,14 @@ def chosen(names: str, rows: Sequence[Row] = ROWS) -> list[Row]:
     return [known[name] for name in wanted] or list(rows)
 
 
+def cause(error: BaseException) -> str:
+    """Return one line about what went wrong; of a group, about the first in it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    said = " ".join(str(error).split())[:500]
+    return said if said and isinstance(error, SystemExit) else f"{type(error).__name__} {said}".strip()
+
+
 def measure(rows: Sequence[Row], run: Run, report: Report) -> None:
     """Measure the rows one after the other; one that fails is left out of the report, with its reason."""
     for number, row in enumerate(rows, 1):
@@ -139,7 +147,7 @@ def measure(rows: Sequence[Row], run: Run, report: Report) -> None:
         except KeyboardInterrupt:
             raise
         except (Exception, SystemExit) as error:  # the other rows are worth having all the same
-            report.failed[row.name] = " ".join(str(error).split())[:500] or type(error).__name__
+            report.failed[row.name] = cause(error)
             print(f"not measured: {report.failed[row.name]}", flush=True)
             continue
         report.measured[row.name] = measured

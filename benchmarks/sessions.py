@@ -107,10 +107,13 @@ class Client:
 
     def _take(self, session: Body) -> None:
         status = session.get("status") or {}
-        if status.get("phase") == "ready":
-            ready = self._ready[session["metadata"]["uid"]]
-            if not ready.done():
-                ready.set_result((time.perf_counter(), status))
+        uid, phase = session["metadata"].get("uid", ""), status.get("phase")
+        waiting = self._ready.get(uid)
+        if phase == "ready" and (waiting is None or not waiting.done()):
+            self._ready[uid].set_result((time.perf_counter(), status))
+        elif phase == "errored" and waiting is not None and not waiting.done():
+            problem = f"{status.get('reason')}: {status.get('message')}"
+            waiting.set_exception(RuntimeError(f"session {session['metadata']['name']} ended, {problem}"))
 
 
 @asynccontextmanager

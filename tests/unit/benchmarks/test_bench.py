@@ -52,6 +52,20 @@ def test_rows_are_chosen_by_name() -> None:
         bench.chosen("a,x", rows)
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SystemExit("no room"), "no room"),
+        (SystemExit(), "SystemExit"),
+        (RuntimeError("no\nroom"), "RuntimeError no room"),
+        (TimeoutError(), "TimeoutError"),
+        (ExceptionGroup("two", [ExceptionGroup("one", [ValueError("inside")])]), "ValueError inside"),
+    ],
+)
+def test_a_failure_is_one_line(error: BaseException, said: str) -> None:
+    assert bench.cause(error) == said
+
+
 def test_names_of_rows_and_keys_of_bounds_are_unique() -> None:
     names = [each.name for each in bench.ROWS]
     assert len(names) == len(set(names))
