@@ -28,6 +28,10 @@ ACCOUNT_SELECTOR: Final = LABEL_ACCOUNT
 """Of quotas and role bindings."""
 
 NEVER: Final = 86_400.0
+CHUNK: Final = 100
+"""Objects per page of kopf's LISTs."""
+WORKER_IDLE: Final = 0.5
+"""Seconds for which kopf keeps an object's worker, and its last body, after an event."""
 SLOWEST: Final = 15.0
 """Seconds that an API server in trouble may take to answer."""
 
@@ -89,6 +93,9 @@ def configure_for(watch_seconds: int) -> Any:
         settings.peering.standalone = True
         settings.scanning.disabled = True
         settings.watching.server_timeout = watch_seconds
+        # Bodies that wait for their turn, or in idle workers, are most of the memory that thousands of objects cost.
+        settings.watching.chunk_size = CHUNK
+        settings.queueing.idle_timeout = WORKER_IDLE
         # What cuts a stream that does not end is `observe`: these count the time to connect as well, and a slow
         # server may take long for that.
         settings.watching.client_timeout = watch_seconds + SLOWEST

@@ -139,7 +139,8 @@ class Streams:
         stream = self._streams.get(request.url.path.rpartition("/")[2])
         if stream is None:
             return await handler(request)
-        if stream.untried < SHORTEST:
+        next_page = "continue" in request.url.query
+        if stream.untried < SHORTEST and not next_page:
             await asyncio.sleep(SHORTEST - stream.untried)
         begun = stream.tried()
         try:
@@ -151,11 +152,17 @@ class Streams:
             stream.failed("answered 404")
             response.close()
             raise aiohttp.ClientConnectionError(f"{stream.kind} are not served")
+        if (
+            response.status == 410 and next_page
+        ):  # the rest of a LIST: kopf would end; it begins anew after this error
+            stream.failed("its list has expired")
+            response.close()
+            raise aiohttp.ClientPayloadError(f"the list of {stream.kind} has expired")
         if response.status != 200:
             stream.failed(f"answered {response.status}")
         elif "watch" in request.url.query:
             self._accompany(stream, response, begun)
-        else:
+        elif not next_page:
             self._relisted(stream.kind)
         return response
 

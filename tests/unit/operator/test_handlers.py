@@ -110,6 +110,13 @@ async def test_kopf_copies_no_body() -> None:
     assert handled == [f"pod-of-{UID}"]
 
 
+async def test_kopf_holds_few_bodies_at_a_time() -> None:
+    settings = kopf.OperatorSettings()
+    await configure_for(3)(settings)
+    assert settings.watching.chunk_size == 100
+    assert settings.queueing.idle_timeout < 1
+
+
 async def test_kopf_tries_for_ever_and_often() -> None:
     settings = kopf.OperatorSettings()
     await configure_for(3)(settings)

@@ -180,6 +180,27 @@ async def test_kind_is_not_asked_for_twice_in_a_moment(
     assert slept == [0.125]
 
 
+async def test_pages_of_a_list_follow_at_once_and_are_one_list(
+    seen: Streams, relisted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def sleep(seconds: float) -> None:
+        raise AssertionError(seconds)
+
+    monkeypatch.setattr(streams.asyncio, "sleep", sleep)
+    await ask(seen, f"{BASE}/pods?limit=100", Response())
+    await ask(seen, f"{BASE}/pods?limit=100&continue=x", Response())
+    await ask(seen, f"{BASE}/pods?limit=100&continue=y", Response())
+    assert relisted == ["pods"]
+
+
+async def test_list_that_expires_midway_is_begun_anew(seen: Streams) -> None:
+    response = Response(410)
+    with pytest.raises(aiohttp.ClientPayloadError):  # the one error after which kopf lists again at once
+        await ask(seen, f"{BASE}/pods?limit=100&continue=x", response)
+    assert response.closed
+    assert seen.interruptions("pods") == 1
+
+
 async def test_kopf_that_no_longer_asks_needs_a_new_process(seen: Streams, clock: Clock) -> None:
     health = Health(seen)
     clock.now += 29
