@@ -93,7 +93,7 @@ def configure_for(watch_seconds: int) -> Any:
         settings.peering.standalone = True
         settings.scanning.disabled = True
         settings.watching.server_timeout = watch_seconds
-        # Bodies that wait for their turn, or in idle workers, are most of the memory that thousands of objects cost.
+        # Bodies that wait for their turn, or in idle workers, are most of the memory that an object costs.
         settings.watching.chunk_size = CHUNK
         settings.queueing.idle_timeout = WORKER_IDLE
         # What cuts a stream that does not end is `observe`: these count the time to connect as well, and a slow
