@@ -1,4 +1,4 @@
-"""One attempt and all that is told of it: keys before it, in_flight while it lasts, figures and a log line after."""
+"""One attempt and what is told of it: keys before it, in_flight while it lasts, figures and a log line later."""
 
 from __future__ import annotations
 
