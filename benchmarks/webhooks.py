@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import secrets
 import socket
 import sys
@@ -31,6 +32,7 @@ from tests.receivers.receiver import Receiver
 
 LEAST = 200.0
 PATIENCE = 300.0
+CPU = re.compile(r"^process_cpu_seconds_total (\S+)$", re.M)
 KINDS = "/apis/driftstack.dev/v1alpha1"
 
 
@@ -81,6 +83,16 @@ class Cluster:
         path = f"{KINDS}/namespaces/{self.namespace}/webhookdeliveries"
         return len(self.call("GET", path, fieldSelector=fields)["items"])
 
+    def cpu(self) -> float:
+        """Return the processor time that the dispatchers have used, seconds."""
+        pods = "/api/v1/namespaces/driftstack-system/pods"
+        found = self.call("GET", pods, labelSelector="app.kubernetes.io/component=dispatcher")["items"]
+        used = 0.0
+        for pod in found:
+            shown = self.api.get(f"{pods}/{pod['metadata']['name']}:9090/proxy/metrics").text
+            used += sum(float(value) for value in CPU.findall(shown))
+        return used
+
     def remove(self, endpoint: WebhookEndpoint) -> None:
         """Remove all of it; the deliveries follow the endpoint."""
         name = endpoint.metadata.name
@@ -114,15 +126,18 @@ def main() -> None:
         try:
             with ThreadPoolExecutor(8) as pool:
                 list(pool.map(lambda _: cluster.make_delivery(endpoint), range(count)))
+            used = cluster.cpu()
             cluster.resume(endpoint)
             begun = wait_until(lambda: len(receiver.received) > 0, 0.001)
             arrived = wait_until(lambda: len(receiver.received) >= count, 0.005) - begun
             marked = wait_until(lambda: cluster.unfinished(endpoint) == 0, 0.2) - begun
+            used = cluster.cpu() - used
             twice = len(receiver.received) - len({each.event for each in receiver.received})
         finally:
             cluster.remove(endpoint)
     rate = count / arrived
     print(f"{count} deliveries: {rate:.0f} a second to the receiver, {count / marked:.0f} until all were marked")
+    print(f"{1000 * used / count:.1f} ms of the dispatchers' processor time each")
     print(f"{twice} arrived twice; load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     sys.exit(0 if rate >= LEAST else f"less than {LEAST:.0f} a second")
 
