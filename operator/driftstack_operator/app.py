@@ -8,7 +8,6 @@ kopf only watches. It would cancel tasks it doesn't know when it stops, so all o
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
@@ -36,6 +35,7 @@ from driftstack_operator.retention import Retention
 from driftstack_operator.sessions.lifecycle import Sessions
 from driftstack_operator.sessions.sight import account_name
 from driftstack_operator.settings import Settings
+from driftstack_operator.signals import take_signals
 from driftstack_operator.store import Store
 from driftstack_operator.streams import Streams
 from driftstack_operator.sweep import Sweep
@@ -268,9 +268,7 @@ class Operator:
 
     def take_signals(self) -> None:
         """Have SIGTERM and SIGINT stop the operator."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
+        take_signals(self.stop)
 
     async def run(self) -> None:
         """Work until stopped.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,8 @@ from driftstack_common.kube.client import KubeClient
 from driftstack_common.kube.reflector import Reflector
 from driftstack_common.logging import get_logger
 from driftstack_operator.probes import Probes
+from driftstack_operator.signals import take_signals
+from driftstack_operator.webhooks.attempts import Attempts
 from driftstack_operator.webhooks.courier import Courier
 from driftstack_operator.webhooks.endpoints import Endpoints
 from driftstack_operator.webhooks.health import Health
@@ -74,16 +75,14 @@ class Dispatcher:
             drained=lambda mine: self.courier.drained(mine),
             settled=lambda: self.endpoints.flush(),
         )
-        keys = SigningKeys(kube)
+        keys, outcomes = SigningKeys(kube), Outcomes(kube)
         self.endpoints = Endpoints(
             kube, keys, settings.rules, owns=self.shards.owns, changed=lambda new: self.courier.endpoint_seen(new)
         )
         self.courier = Courier(
-            sender=sender,
-            keys=keys,
-            outcomes=Outcomes(kube),
+            attempts=Attempts(sender, keys, outcomes, self.endpoints, self.metrics),
+            outcomes=outcomes,
             endpoints=self.endpoints,
-            metrics=self.metrics,
             sends=self.shards.sends,
             longest=timedelta(days=settings.waiting_days),
         )
@@ -97,12 +96,6 @@ class Dispatcher:
     def stop(self) -> None:
         """Stop cleanly; `run` returns soon after."""
         self._stop.set()
-
-    def take_signals(self) -> None:
-        """Have SIGTERM and SIGINT stop the dispatcher."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
 
     async def run(self) -> None:
         """Work until stopped.
@@ -168,7 +161,7 @@ async def run(settings: Settings) -> None:
     sender = Sender(settings.rules)
     try:
         dispatcher = Dispatcher(kube, settings, sender)
-        dispatcher.take_signals()
+        take_signals(dispatcher.stop)
         await dispatcher.run()
     finally:
         await sender.close()

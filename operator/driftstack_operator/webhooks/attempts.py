@@ -9,6 +9,7 @@ from typing import Final
 
 from driftstack_common.kinds import DeliveryPhase, WebhookDelivery, WebhookEndpoint
 from driftstack_common.logging import get_logger
+from driftstack_common.times import now
 from driftstack_operator.webhooks.endpoints import Endpoints
 from driftstack_operator.webhooks.keys import SigningKeys
 from driftstack_operator.webhooks.lanes import Lane
@@ -24,7 +25,14 @@ logger = get_logger(__name__)
 
 
 class Attempts:
-    """Makes attempts; what they are made with, and who is told of them, as for the Courier."""
+    """Makes attempts.
+
+    Args:
+        sender, keys: what they are made with.
+        outcomes: says that one takes long.
+        endpoints, metrics: told what came of each.
+        clock: the time of day.
+    """
 
     def __init__(
         self,
@@ -33,7 +41,7 @@ class Attempts:
         outcomes: Outcomes,
         endpoints: Endpoints,
         metrics: Metrics,
-        clock: Callable[[], datetime],
+        clock: Callable[[], datetime] = now,
     ) -> None:
         self._sender = sender
         self._keys = keys

@@ -17,13 +17,11 @@ from driftstack_common.logging import get_logger
 from driftstack_common.times import now
 from driftstack_operator.webhooks.attempts import Attempts
 from driftstack_operator.webhooks.endpoints import Endpoints
-from driftstack_operator.webhooks.keys import NoKey, SigningKeys
+from driftstack_operator.webhooks.keys import NoKey
 from driftstack_operator.webhooks.lanes import Key, Lane
-from driftstack_operator.webhooks.metrics import Metrics
 from driftstack_operator.webhooks.outcomes import Outcomes
 from driftstack_operator.webhooks.plans import Plans
 from driftstack_operator.webhooks.schedule import Status, given_up
-from driftstack_operator.webhooks.sender import Sender
 
 AT_ONCE: Final = 256
 """Attempts at once, at all endpoints."""
@@ -41,9 +39,9 @@ class Courier:
     """Knows all unfinished deliveries, and sends those to endpoints that are this process's.
 
     Args:
-        sender, keys: make the attempts.
+        attempts: makes them.
         outcomes: writes what became of them.
-        endpoints: told what became of them.
+        endpoints: told whose key is missing.
         sends: whether this process may send to the endpoint of this uid.
         longest: age at which a delivery that waits is given up.
         clock: the time of day.
@@ -52,16 +50,14 @@ class Courier:
     def __init__(
         self,
         *,
-        sender: Sender,
-        keys: SigningKeys,
+        attempts: Attempts,
         outcomes: Outcomes,
         endpoints: Endpoints,
-        metrics: Metrics,
         sends: Callable[[str], bool],
         longest: timedelta,
         clock: Callable[[], datetime] = now,
     ) -> None:
-        self._attempts = Attempts(sender, keys, outcomes, endpoints, metrics, clock)
+        self._attempts = attempts
         self._outcomes = outcomes
         self._endpoints = endpoints
         self._sends = sends

@@ -14,6 +14,7 @@ from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import SECRET as SECRET_KIND
 from driftstack_common.kube.errors import KubeError
 from driftstack_common.webhooks.targets import Rules
+from driftstack_operator.webhooks.attempts import Attempts
 from driftstack_operator.webhooks.courier import Courier
 from driftstack_operator.webhooks.endpoints import Endpoints
 from driftstack_operator.webhooks.keys import SigningKeys
@@ -59,6 +60,7 @@ class Rig:
         self.sender = FakeSender()
         self.metrics = Metrics()
         self.sends = True
+        outcomes = Outcomes(self.kube)
         keys = SigningKeys(self.kube, clock=lambda: clock().timestamp())
         self.endpoints = Endpoints(
             self.kube,
@@ -69,11 +71,16 @@ class Rig:
             clock=clock,
         )
         self.courier = Courier(
-            sender=self.sender,  # type: ignore[arg-type] # what it uses of it
-            keys=keys,
-            outcomes=Outcomes(self.kube),
+            attempts=Attempts(
+                self.sender,  # type: ignore[arg-type] # what it uses of it
+                keys,
+                outcomes,
+                self.endpoints,
+                self.metrics,
+                clock,
+            ),
+            outcomes=outcomes,
             endpoints=self.endpoints,
-            metrics=self.metrics,
             sends=lambda _: self.sends,
             longest=timedelta(hours=2),
             clock=clock,
