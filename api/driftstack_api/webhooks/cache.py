@@ -14,6 +14,10 @@ from msgspec.structs import replace
 from driftstack_api.pagination import Position
 from driftstack_common.kinds import WebhookDelivery, WebhookEndpoint
 from driftstack_common.kube.reflector import Signals
+from driftstack_common.names import DELIVERY_ID
+
+_Whose = tuple[str, str]
+"""Namespace and uid of an endpoint."""
 
 
 class Endpoints:
@@ -58,36 +62,39 @@ class Endpoints:
 
 
 class Deliveries:
-    """Deliveries by namespace and name, and those of each endpoint in order."""
+    """Deliveries of each endpoint, by id and in order.
+
+    Those whose name is no UUID, which neither operator nor facade has made, have no public id and are left out.
+    """
 
     def __init__(self) -> None:
         self._signals = Signals()
-        self._by_id: dict[str, WebhookDelivery] = {}
-        self._order: dict[str, list[Position]] = {}
+        self._by_id: dict[_Whose, dict[str, WebhookDelivery]] = {}
+        self._order: dict[_Whose, list[Position]] = {}
 
     def stored(self, old: WebhookDelivery | None, new: WebhookDelivery) -> None:
         """Take note of a new or changed delivery."""
-        if uuid_of(new) not in self._by_id:
-            insort(self._order.setdefault(new.spec.endpoint.uid, []), place(new))
-        self._by_id[uuid_of(new)] = new
+        if not DELIVERY_ID.fullmatch(new.id):
+            return
+        known = self._by_id.setdefault(_whose(new), {})
+        if uuid_of(new) not in known:
+            insort(self._order.setdefault(_whose(new), []), place(new))
+        known[uuid_of(new)] = new
         self._signals.notify(uuid_of(new))
 
     def removed(self, old: WebhookDelivery) -> None:
         """Forget a delivery."""
-        if self._by_id.pop(uuid_of(old), None) is None:
+        known = self._by_id.get(_whose(old), {})
+        if known.pop(uuid_of(old), None) is None:
             return
-        order = self._order[old.spec.endpoint.uid]
+        order = self._order[_whose(old)]
         order.pop(bisect_left(order, place(old)))
-        if not order:
-            del self._order[old.spec.endpoint.uid]
+        if not known:
+            del self._by_id[_whose(old)], self._order[_whose(old)]
         self._signals.notify(uuid_of(old))
 
-    def get(self, uuid: str) -> WebhookDelivery | None:
-        """Return a delivery of any account."""
-        return self._by_id.get(uuid)
-
     def page(
-        self, endpoint_uid: str, status: str | None, before: Position | None, limit: int
+        self, endpoint: WebhookEndpoint, status: str | None, before: Position | None, limit: int
     ) -> tuple[list[WebhookDelivery], bool]:
         """Return up to `limit` deliveries to an endpoint, newest first, and whether there are more.
 
@@ -95,19 +102,24 @@ class Deliveries:
             status: only those; None, all.
             before: only what is older than this place.
         """
-        order = self._order.get(endpoint_uid, [])
+        whose = endpoint.metadata.namespace or "", endpoint.metadata.uid
+        order = self._order.get(whose, [])
         found: list[WebhookDelivery] = []
         for index in range(len(order) if before is None else bisect_left(order, before), 0, -1):
-            delivery = self._by_id[order[index - 1].uid]
+            delivery = self._by_id[whose][order[index - 1].uid]
             if status in (None, delivery.status.phase):
                 if len(found) == limit:
                     return found, True
                 found.append(delivery)
         return found, False
 
+    def knows(self, delivery: WebhookDelivery) -> bool:
+        """Whether a delivery is here."""
+        return uuid_of(delivery) in self._by_id.get(_whose(delivery), {})
+
     async def arrived(self, delivery: WebhookDelivery, seconds: float) -> None:
         """Wait until the copy has a delivery that exists, at most this long."""
-        await self._signals.wait_for(uuid_of(delivery), lambda: uuid_of(delivery) in self._by_id, seconds)
+        await self._signals.wait_for(uuid_of(delivery), lambda: self.knows(delivery), seconds)
 
 
 def lean_delivery(delivery: WebhookDelivery) -> WebhookDelivery:
@@ -123,6 +135,10 @@ def lean_delivery(delivery: WebhookDelivery) -> WebhookDelivery:
 def place(delivery: WebhookDelivery) -> Position:
     """Return a delivery's place in lists."""
     return Position(round(delivery.spec.created_at.timestamp() * 1000), uuid_of(delivery))
+
+
+def _whose(delivery: WebhookDelivery) -> _Whose:
+    return delivery.metadata.namespace or "", delivery.spec.endpoint.uid
 
 
 def uuid_of(delivery: WebhookDelivery) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 from driftstack_api.auth import Caller
@@ -45,7 +46,9 @@ class Deliveries:
             raise unavailable("The list of deliveries may be out of date right now.")
         endpoint = await self._webhooks.find(caller, webhook_id)
         uid = endpoint.metadata.uid
-        found, more = self._caches.deliveries.page(uid, query.status, position_of(query.cursor, uid), query.limit)
+        found, more = self._caches.deliveries.page(
+            endpoint, query.status, position_of(query.cursor, uid), query.limit
+        )
         return DeliveryPage(
             data=[show_delivery(one, endpoint.id) for one in found],
             has_more=more,
@@ -76,26 +79,27 @@ class Deliveries:
         Raises:
             Problem: not-found, conflict (its endpoint is disabled, or an attempt is running).
         """
-        match = DELIVERY_ID.match(delivery_id)
-        delivery = self._caches.deliveries.get(match.group(1)) if match else None
-        if delivery is None or delivery.metadata.namespace != caller.namespace or not self._caches.webhooks_fresh:
-            delivery = await self._look(caller, match.group(1)) if match else None
+        match = DELIVERY_ID.fullmatch(delivery_id)
         for _ in range(_TRIES):
+            # The copy may be a moment behind the dispatcher: what it has as pending may have arrived.
+            delivery = await self._looks.delivery(caller.namespace, match.group(1)) if match else None
             if delivery is None:
                 raise Problem("not-found", "There is no such webhook delivery.")
             endpoint = await self._endpoint_of(caller, delivery)
             if delivery.status.phase is DeliveryPhase.IN_FLIGHT:
                 raise Problem("conflict", "An attempt is running: replay the delivery when it has failed.")
-            if _is_untried(delivery):
+            if delivery.status.phase is DeliveryPhase.PENDING:
                 return show_delivery(delivery, endpoint.id)
-            try:
+            with contextlib.suppress(Conflict, NotFound):  # the dispatcher has written it
                 return show_delivery(await self._reset(delivery), endpoint.id)
-            except (Conflict, NotFound):  # the dispatcher has written it
-                delivery = await self._look(caller, delivery.metadata.name)
         raise unavailable("This delivery is being changed by others. Try again.")
 
     async def _endpoint_of(self, caller: Caller, delivery: WebhookDelivery) -> WebhookEndpoint:
-        endpoint = self._caches.endpoints.get(caller.namespace, delivery.spec.endpoint.uid)
+        uid = delivery.spec.endpoint.uid
+        endpoint = self._caches.endpoints.get(caller.namespace, uid)
+        if endpoint is None:  # another replica may have made it a moment ago
+            stored = await self._looks.webhooks(caller.namespace)
+            endpoint = next((one for one in stored if one.metadata.uid == uid), None)
         if endpoint is None or not endpoint.live:
             raise Problem("conflict", "The endpoint of this delivery is disabled: nothing is sent to it any more.")
         return endpoint
@@ -105,14 +109,7 @@ class Deliveries:
         body = await self._client.merge_patch(WebhookDelivery.KIND, meta.namespace, meta.name, patch, "status")
         return from_body(WebhookDelivery, body)
 
-    async def _look(self, caller: Caller, uuid: str) -> WebhookDelivery | None:
-        return await self._looks.delivery(caller.namespace, uuid)
-
     async def _arrived(self, delivery: WebhookDelivery) -> None:
         """Wait for the copy, so that the caller's next list shows it."""
         if self._caches.webhooks_fresh:
             await self._caches.deliveries.arrived(delivery, ARRIVAL_SECONDS)
-
-
-def _is_untried(delivery: WebhookDelivery) -> bool:
-    return delivery.status.phase is DeliveryPhase.PENDING

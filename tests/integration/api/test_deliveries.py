@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from driftstack_common.kinds import WebhookEndpoint, from_body
+from driftstack_common.kinds import WebhookDelivery, WebhookEndpoint, from_body
 from driftstack_common.kube.client import Body
 from driftstack_common.kube.errors import Unreachable
 from driftstack_common.times import format_time, now
@@ -39,9 +39,18 @@ def delivery(world: World, delivery_id: str, namespace: str = "acct-acme") -> Bo
     return world.kube.objects["webhookdeliveries", namespace, delivery_id.removeprefix("wdl_")]
 
 
-async def arrived(api: Facade, delivery_id: str) -> None:
-    """Wait until this replica knows a delivery."""
-    await until(lambda: api.app.state.services.caches.deliveries.get(delivery_id.removeprefix("wdl_")))
+async def arrived(api: Facade, delivery_id: str, namespace: str = "acct-acme") -> WebhookDelivery:
+    """Wait until this replica knows a delivery; return its copy."""
+    caches = api.app.state.services.caches
+    read = from_body(WebhookDelivery, delivery(api.world, delivery_id, namespace))
+    await until(lambda: caches.deliveries.knows(read))
+    (copy,) = (one for one in _copies(api, namespace) if one.id == delivery_id)
+    return copy
+
+
+def _copies(api: Facade, namespace: str) -> list[WebhookDelivery]:
+    (_, reflector) = api.app.state.services.caches._webhooks
+    return [one for (where, _), one in reflector.objects.items() if where == namespace]
 
 
 async def listed(api: Facade, webhook_id: str, query: str = "") -> dict[str, Any]:
@@ -214,7 +223,7 @@ async def test_what_is_anothers_is_not_there(api: Facade, world: World) -> None:
     world.add_account("other")
     await known(api, "other")
     theirs = send(world, put(world, "a", "other"), phase="dlq", **ENDED)
-    await arrived(api, theirs)
+    await arrived(api, theirs, "acct-other")
     for delivery_id in (theirs, UNKNOWN, "wdl_1", theirs[4:], theirs.upper(), theirs.replace("wdl", "whk")):
         problem = check(await replay(api, delivery_id), 404, "not-found")
         assert problem["detail"] == "There is no such webhook delivery."
@@ -235,6 +244,22 @@ async def test_while_the_copy_may_be_old(world: World) -> None:
 
 async def test_copies_hold_no_payloads(api: Facade, world: World) -> None:
     delivery_id = send(world, put(world, "a"))
-    await arrived(api, delivery_id)
-    kept = api.app.state.services.caches.deliveries.get(delivery_id[4:])
-    assert kept.spec.payload == ""
+    assert (await arrived(api, delivery_id)).spec.payload == ""
+
+
+async def test_what_no_id_can_be_made_of_is_left_out(api: Facade, world: World) -> None:
+    webhook_id = put(world, "a")
+    endpoint = from_body(WebhookEndpoint, stored(world, webhook_id))
+    odd = build_delivery(endpoint, ping(webhook_id, now()))
+    odd["metadata"]["name"] = "by-hand"
+    world.kube.put("webhookdeliveries", odd)
+    right = [send(world, webhook_id, minute=minute) for minute in (0, 1)]
+    await arrived(api, right[1])
+    assert [one["id"] for one in (await listed(api, webhook_id, "?limit=1"))["data"]] == right[1:]
+    assert [one["id"] for one in (await listed(api, webhook_id))["data"]] == right[::-1]
+
+
+async def test_a_replay_at_a_replica_that_does_not_know_the_endpoint_yet(api: Facade, world: World) -> None:
+    world.kube.muted = True
+    delivery_id = send(world, put(world, "a"), phase="dlq", **ENDED)
+    assert (await replay(api, delivery_id)).status_code == 200

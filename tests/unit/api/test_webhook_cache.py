@@ -15,14 +15,21 @@ from driftstack_common.kinds import (
     DeliveryPhase,
     EndpointRef,
     EventType,
+    SecretRef,
     WebhookDelivery,
     WebhookDeliverySpec,
     WebhookDeliveryStatus,
+    WebhookEndpoint,
+    WebhookEndpointSpec,
 )
 from driftstack_common.kinds.meta import Meta
 from driftstack_common.times import parse_time
 
 START: Final = parse_time("2026-05-12T12:00:00.000Z")
+ENDPOINT: Final = WebhookEndpoint(
+    metadata=Meta(name="a", namespace="acct-acme", uid="uid-a"),
+    spec=WebhookEndpointSpec(url="https://a.test/", events=["session.failed"], secret_ref=SecretRef(name="s")),
+)
 PHASES: Final = list(DeliveryPhase)
 
 
@@ -47,7 +54,7 @@ def walk(cache: Deliveries, limit: int, status: str | None = None) -> list[Webho
     found: list[WebhookDelivery] = []
     before: Position | None = None
     while True:
-        page, more = cache.page("uid-a", status, before, limit)
+        page, more = cache.page(ENDPOINT, status, before, limit)
         assert len(page) <= limit
         found += page
         if not more:
@@ -93,9 +100,9 @@ def test_nothing_is_left_of_what_is_gone() -> None:
     cache.stored(None, one)
     cache.removed(one)
     cache.removed(one)
-    assert cache.get(one.metadata.name) is None
-    assert cache.page("uid-a", None, None, 10) == ([], False)
-    assert cache._order == {}
+    assert not cache.knows(one)
+    assert cache.page(ENDPOINT, None, None, 10) == ([], False)
+    assert (cache._order, cache._by_id) == ({}, {})
 
 
 def test_a_lean_delivery_has_all_but_its_payload() -> None:
