@@ -12,6 +12,8 @@ import ipaddress
 import re
 import socket
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -26,6 +28,10 @@ Lookup = Callable[[str, int], Awaitable[list[Address]]]
 _URL: Final = re.compile(r"(https?)://([^/?#@\\\s]+)([/?][^#\s]*)?(#\S*)?", re.IGNORECASE)
 _PORT: Final = re.compile(r":([0-9]*)$")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+LOOKUPS: Final = 64
+"""Names that are resolved at once; a resolver that does not answer holds up a thread."""
+_LOOKUPS: Final = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
 
 
 class TargetError(DriftstackError):
@@ -192,7 +198,12 @@ async def resolve(host: str, port: int, rules: Rules, lookup: Lookup | None = No
 
 
 async def look_up(host: str, port: int) -> list[Address]:
-    """Resolve a name by the system's resolver, in the loop's default executor."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """Resolve a name by the system's resolver, in a thread.
+
+    Not by the loop's own getaddrinfo: uvloop resolves two names at a time, so that a name server which does not
+    answer would hold up everybody.
+    """
+    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, ask)
     # An IPv6 address with a zone (fe80::1%eth0) is link-local, whatever its zone.
     return [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in found]

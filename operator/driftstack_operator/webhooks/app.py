@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
@@ -32,8 +31,6 @@ from driftstack_operator.webhooks.shards import Shards
 
 STOP_SECONDS: Final = ATTEMPT_SECONDS + 5.0
 """Time for what is in hand when told to stop: an attempt, and to write its outcome."""
-LOOKUPS: Final = 64
-"""Names that are resolved at once; a resolver that does not answer holds up a thread."""
 GLANCE: Final = 0.05
 
 logger = get_logger(__name__)
@@ -156,7 +153,6 @@ def _lean(delivery: WebhookDelivery) -> WebhookDelivery:
 
 async def run(settings: Settings) -> None:
     """Run the dispatcher until SIGTERM or SIGINT."""
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup"))
     kube = await KubeClient.connect(settings.kubeconfig)
     sender = Sender(settings.rules)
     try:

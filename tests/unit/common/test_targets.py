@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import socket
+import threading
 
 import pytest
+import uvloop
 
 from driftstack_common.hosts import Address
 from driftstack_common.webhooks.targets import (
@@ -12,6 +16,7 @@ from driftstack_common.webhooks.targets import (
     TargetRefused,
     TargetUnknown,
     check_target,
+    look_up,
     parse_target,
 )
 
@@ -179,3 +184,18 @@ async def test_name_that_has_no_address() -> None:
         await check_target("https://example.com/", STRICT, nothing)
     with pytest.raises(TargetUnknown, match="has no address"):
         await check_target("https://example.com/", STRICT, lookup())  # type: ignore[arg-type]
+
+
+def test_names_that_do_not_resolve_hold_up_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By uvloop's own resolver they would: it has two threads."""
+    all_at_once = threading.Barrier(20)
+
+    def resolve(*_: object, **__: object) -> list[tuple[object, ...]]:
+        all_at_once.wait(60)
+        return [(None, None, None, "", ("192.0.2.1", 443))]
+
+    async def many() -> list[list[Address]]:
+        return await asyncio.gather(*(look_up("hooks.invalid", 443) for _ in range(20)))
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    assert uvloop.run(many()) == [[ipaddress.ip_address("192.0.2.1")]] * 20
