@@ -97,7 +97,7 @@ class Courier:
     def wake(self, uid: str) -> None:
         """Begin as many attempts at this endpoint as may be."""
         lane = self._lanes.get(uid)
-        if lane is not None and self._sends(uid) and lane.open:
+        if lane is not None and self._may(uid, lane):
             for _ in range(lane.room):
                 lane.running += 1
                 self._start(self._run(uid, lane), f"send-{uid}")
@@ -158,10 +158,14 @@ class Courier:
 
     # -- one endpoint's attempts
 
+    def _may(self, uid: str, lane: Lane) -> bool:
+        """Whether its deliveries are ours to work on, now."""
+        return self._sends(uid) and lane.open
+
     async def _run(self, uid: str, lane: Lane) -> None:
         """Send one delivery after another, each in its turn among all endpoints."""
         try:
-            while lane.due and not lane.crowded and self._sends(uid) and lane.open:
+            while lane.due and not lane.crowded and self._may(uid, lane):
                 async with self._in_hand:
                     if not await self._next(uid, lane):
                         return
@@ -170,28 +174,34 @@ class Courier:
             self._tidy(uid)
 
     async def _next(self, uid: str, lane: Lane) -> bool:
-        """Send the next delivery, and write what became of it; return whether one was sent."""
+        """Work on the next delivery, and write what became of it; return whether to go on."""
         key = lane.take()
-        delivery = self._plans.get(key) if key is not None else None
-        if key is None or delivery is None or lane.endpoint is None:
-            lane.done(key)
+        if key is None:
             return False
-        status = await self._work(uid, lane, lane.endpoint, delivery)
-        if status is None:
+        delivery = self._plans.get(key)
+        if delivery is None:
+            lane.done(key)
+            return True
+        try:
+            status = await self._work(uid, lane, delivery)
+        except Exception:  # a bug: the sweep tries again
             lane.put_back(key)
+            raise
+        if status is None:
+            self._put_back(lane, key)
             return False
         await self._finish(uid, lane, delivery, status)
         return True
 
-    async def _work(
-        self, uid: str, lane: Lane, endpoint: WebhookEndpoint, delivery: WebhookDelivery
-    ) -> Status | None:
-        if lane.ended is not None:
-            self._attempts.forgo(endpoint)
-            return given_up(lane.ended)
+    async def _work(self, uid: str, lane: Lane, delivery: WebhookDelivery) -> Status | None:
+        """Make an attempt in its turn; return what follows, None when it could not be made, or may be no more."""
         async with self._slots:
-            if not self._sends(uid) or lane.held is not None:  # it waited for its turn, and things have changed
+            endpoint = lane.endpoint
+            if endpoint is None or not self._may(uid, lane):
                 return None
+            if lane.ended is not None:
+                self._attempts.forgo(endpoint)
+                return given_up(lane.ended)
             try:
                 return await self._attempts.make(lane, endpoint, delivery)
             except NoKey as error:
@@ -200,6 +210,13 @@ class Courier:
                 self._block(lane, endpoint, f"its Secret can't be read now: {error}")
         return None
 
+    def _put_back(self, lane: Lane, key: Key) -> None:
+        """A delivery that was taken has not been sent: what it is by now counts."""
+        lane.done(key)
+        delivery = self._plans.get(key)
+        if delivery is not None:
+            self._take(delivery)
+
     def _block(self, lane: Lane, endpoint: WebhookEndpoint, why: str) -> None:
         """Try again in a while; that is no failed attempt."""
         lane.blocked = why
@@ -207,8 +224,10 @@ class Courier:
         asyncio.get_running_loop().call_later(KEY_RETRY, self._unblock, endpoint.metadata.uid)
 
     def _unblock(self, uid: str) -> None:
-        self._lane(uid).blocked = None
-        self.wake(uid)
+        lane = self._lanes.get(uid)
+        if lane is not None:
+            lane.blocked = None
+            self.wake(uid)
 
     async def _give_up(self, uid: str, lane: Lane, delivery: WebhookDelivery, why: str) -> None:
         if lane.endpoint is not None:
@@ -232,7 +251,8 @@ class Courier:
     def _take(self, delivery: WebhookDelivery) -> None:
         key, uid = delivery.key, delivery.spec.endpoint.uid
         lane = self._lane(uid)
-        if key in lane.busy:  # what is in hand is taken in when its outcome is written
+        if key in lane.busy:  # what is in hand is planned when its outcome is written, or when it is put back
+            self._plans.know(delivery)
             return
         lane.due.pop(key, None)
         if delivery.finished:

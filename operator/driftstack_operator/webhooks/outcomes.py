@@ -50,7 +50,7 @@ class Outcomes:
         pause, known = FIRST_PAUSE, delivery
         while True:
             try:
-                return await self._patch(known, status, certain=True)
+                return await self._patch(known, status)
             except NotFound:  # it went with its endpoint or account
                 return None
             except Conflict:
@@ -69,9 +69,9 @@ class Outcomes:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def say(self, delivery: WebhookDelivery, status: Status) -> None:
-        """Write once what is good to know and nothing depends on."""
+        """Write once what is good to know and nothing depends on; not over what somebody else has written."""
         with contextlib.suppress(KubeError):
-            await self._patch(delivery, status, certain=False)
+            await self._patch(delivery, status)
 
     async def _current(self, delivery: WebhookDelivery) -> WebhookDelivery | None:
         """Return what the object is now, None when it is gone; as it was when that can't be read."""
@@ -85,10 +85,10 @@ class Outcomes:
         current = from_body(WebhookDelivery, body)
         return current if current.metadata.uid == meta.uid else None
 
-    async def _patch(self, delivery: WebhookDelivery, status: Status, *, certain: bool) -> WebhookDelivery:
-        """Patch this very object; when `certain`, in the version that is known."""
+    async def _patch(self, delivery: WebhookDelivery, status: Status) -> WebhookDelivery:
+        """Patch this very object, in the version that is known."""
         meta = delivery.metadata
-        known = {"uid": meta.uid} | ({"resourceVersion": meta.resource_version} if certain else {})
+        known = {"uid": meta.uid, "resourceVersion": meta.resource_version}
         patch = {"metadata": known, "status": status}
         async with self._slots:
             body = await self._kube.merge_patch(WebhookDelivery.KIND, meta.namespace, meta.name, patch, "status")

@@ -7,10 +7,10 @@ import functools
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from driftstack_common.kinds import WebhookDelivery, WebhookEndpoint
+from driftstack_common.kinds import DeliveryPhase, WebhookDelivery, WebhookEndpoint
 from driftstack_common.kube.client import SECRET as SECRET_KIND
 from driftstack_operator.webhooks.courier import AT_ONCE
-from driftstack_operator.webhooks.lanes import MOST
+from driftstack_operator.webhooks.lanes import FIRST_LIMIT, MOST
 from driftstack_operator.webhooks.schedule import Answer
 from tests.unit.operator.leases import run
 from tests.unit.webhooks.builders import NAMESPACE, NOW, SECRET, delivery, endpoint_body
@@ -120,6 +120,7 @@ async def test_long_attempt_shows_as_in_flight(rig: Rig) -> None:
     assert rig.status(one)["phase"] == "pending"
     await asyncio.sleep(1)
     assert rig.status(one)["phase"] == "in_flight"
+    assert rig.courier.depth(DeliveryPhase.IN_FLIGHT) == 1
     await asyncio.sleep(8)
     assert (rig.status(one)["phase"], len(rig.sender.attempts)) == ("delivered", 1)
 
@@ -299,6 +300,101 @@ async def test_outcome_of_another_dispatcher_stands(rig: Rig) -> None:
     rig.put_delivery(one)
     await asyncio.sleep(HOUR)
     assert (rig.status(one)["phase"], len(rig.sender.attempts)) == ("delivered", 1)
+
+
+@in_virtual_time
+async def test_long_attempt_writes_nothing_over_what_another_dispatcher_wrote(rig: Rig) -> None:
+    async def cut_off() -> Answer:
+        rig.kube.change(WebhookDelivery.KIND, *one.key, phase="delivered", attempts=1)
+        await asyncio.sleep(5)
+        return REFUSING
+
+    rig.sender.answer = lambda *_: cut_off()
+    one = delivery(rig.put(endpoint_body()))
+    rig.put_delivery(one)
+    await asyncio.sleep(HOUR)
+    assert (rig.status(one)["phase"], len(rig.sender.attempts)) == ("delivered", 1)
+
+
+async def crowd(rig: Rig) -> WebhookDelivery:
+    """Have as many attempts made as can be; return a delivery in hand that waits for its turn."""
+
+    async def slowly() -> Answer:
+        await asyncio.sleep(9)
+        return Answer(status=200)
+
+    rig.sender.answer = lambda url, _: slowly() if "slow" in url else Answer(status=200)
+    for number in range(2, 2 + AT_ONCE // FIRST_LIMIT):
+        body = endpoint_body(f"slow-{number}", number, url="https://slow.example.com/", secretRef={"name": "hook"})
+        slow = rig.put(body)
+        for event in range(FIRST_LIMIT):
+            rig.put_delivery(delivery(slow, 1000 * number + event))
+    await asyncio.sleep(1)
+    waiting = delivery(rig.put(endpoint_body()))
+    rig.put_delivery(waiting)
+    await asyncio.sleep(1)
+    assert len(rig.sender.attempts) == AT_ONCE
+    return waiting
+
+
+@in_virtual_time
+async def test_nothing_is_sent_to_an_endpoint_that_was_lost_while_its_delivery_waited(rig: Rig) -> None:
+    waiting = await crowd(rig)
+    rig.sends = False
+    await asyncio.sleep(60)
+    assert len(rig.sender.attempts) == AT_ONCE
+    rig.sends = True
+    rig.courier.wake_all()
+    await asyncio.sleep(1)
+    assert rig.status(waiting)["phase"] == "delivered"
+
+
+@in_virtual_time
+async def test_what_another_dispatcher_sent_while_it_waited_here_is_not_sent_again(rig: Rig) -> None:
+    waiting = await crowd(rig)
+    rig.sends = False
+    rig.kube.change(WebhookDelivery.KIND, *waiting.key, phase="delivered", attempts=1)
+    await asyncio.sleep(60)
+    rig.sends = True
+    rig.courier.wake_all()
+    await asyncio.sleep(60)
+    assert len(rig.sender.attempts) == AT_ONCE
+
+
+@in_virtual_time
+async def test_endpoint_that_is_paused_while_its_delivery_waits_is_sent_nothing(rig: Rig) -> None:
+    waiting = await crowd(rig)
+    rig.put(endpoint_body(generation=2, paused=True))
+    await asyncio.sleep(60)
+    assert len(rig.sender.attempts) == AT_ONCE
+    assert rig.status(waiting)["lastError"] == "held: the endpoint is paused"
+
+
+@in_virtual_time
+async def test_attempt_that_fails_by_a_bug_is_made_again(rig: Rig) -> None:
+    def broken(_url: str, _delivery: WebhookDelivery) -> Answer:
+        rig.sender.answer = lambda *_: Answer(status=200)
+        raise ValueError("a bug")
+
+    rig.sender.answer = broken
+    one = delivery(rig.put(endpoint_body()))
+    rig.put_delivery(one)
+    await asyncio.sleep(60)
+    assert rig.status(one)["phase"] == "delivered"
+    await rig.courier.drained(lambda _: True)
+
+
+@in_virtual_time
+async def test_thousands_that_wait_are_told_why_one_after_the_other(rig: Rig) -> None:
+    hook = rig.put(endpoint_body(paused=True))
+    held = [delivery(hook, event + 1) for event in range(500)]
+    for one in held:
+        rig.put_delivery(one)
+    rig.courier.sweep()
+    rig.courier.sweep()
+    assert len(rig.courier._tasks) == 1
+    await asyncio.sleep(60)
+    assert {rig.status(one)["lastError"] for one in held} == {"held: the endpoint is paused"}
 
 
 @in_virtual_time
