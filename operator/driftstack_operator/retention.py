@@ -46,6 +46,7 @@ class Kept(msgspec.Struct, frozen=True):
     name: str
     created_at: datetime
     uid: str = ""
+    version: str | None = None
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -157,9 +158,9 @@ class Retention:
         async for page in pages(self._kube.list_metadata, kind, fieldSelector=fields):
             for item in page.get("items") or []:
                 meta = item["metadata"]
-                found.append(
-                    Kept(meta["namespace"], meta["name"], parse_time(meta["creationTimestamp"]), meta["uid"])
-                )
+                created_at = parse_time(meta["creationTimestamp"])
+                place = (meta["namespace"], meta["name"])
+                found.append(Kept(*place, created_at, meta["uid"], meta["resourceVersion"]))
         return found
 
     async def _delete(self, kind: Kind, objects: list[Kept]) -> int:
@@ -170,8 +171,8 @@ class Retention:
         async def delete(item: Kept) -> None:
             async with slots:
                 try:
-                    await self._kube.delete(kind, item.namespace, item.name, uid=item.uid)
-                except (NotFound, Conflict):  # Conflict: an idempotency key that has been used anew since
+                    await self._kube.delete(kind, item.namespace, item.name, uid=item.uid, version=item.version)
+                except (NotFound, Conflict):  # Conflict: a key that was used anew since, a delivery replayed since
                     return
                 except KubeError as error:  # the next round finds it again; the others can go now
                     logger.warning("not removed", kind=kind.plural, object=item.name, error=str(error))

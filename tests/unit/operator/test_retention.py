@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftstack_common.kinds import CreateRequest, Record, WebhookDelivery, WebhookEndpoint
+from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.errors import KindGone, Unreachable
 from driftstack_common.times import ServerClock, format_time, now
 from driftstack_operator.metrics import Metrics
@@ -106,6 +107,24 @@ async def test_key_that_is_used_anew_meanwhile_is_kept(monkeypatch: pytest.Monke
     monkeypatch.setattr(kube, "list_metadata", answer)
     await Retention(kube, load_settings(), Metrics()).remove()
     assert len(kube.all(CreateRequest.KIND)) == 1
+
+
+async def test_delivery_that_is_replayed_meanwhile_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    kube = FakeKube()
+    meta = {"name": "old", "namespace": "acct-acme", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    kube.put(WebhookDelivery.KIND, {"metadata": meta, "status": {"phase": "dlq"}})
+    listing = kube.list_metadata
+
+    async def answer(kind: Kind, *args: Any, fieldSelector: str, **query: Any) -> Any:
+        if fieldSelector == "status.phase=dlq":
+            listed = await listing(kind, *args, **query)
+            kube.change(WebhookDelivery.KIND, "acct-acme", "old", phase="pending")
+            return listed
+        return await listing(kind, *args, fieldSelector=fieldSelector, **query)
+
+    monkeypatch.setattr(kube, "list_metadata", answer)
+    await Retention(kube, load_settings(), Metrics()).remove()
+    assert len(kube.all(WebhookDelivery.KIND)) == 1
 
 
 async def test_clock_of_the_operator_a_week_ahead_removes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
