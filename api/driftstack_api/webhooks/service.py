@@ -131,11 +131,14 @@ class Webhooks:
         old, oldest = endpoint.spec.secret_ref, endpoint.spec.previous_secret_ref
         try:
             await self._secrets.create(endpoint, key)
-            await self._replace_secret(endpoint, key, ends)
-        except (Problem, KubeError):  # nobody learns of the new one
-            with contextlib.suppress(KubeError):
-                await self._secrets.discard(endpoint, key.ref.name)
+        except KubeError:  # nobody learns of the new one
+            await self._throw_away(endpoint, key)
             raise
+        try:
+            await self._replace_secret(endpoint, key, ends)
+        except (Problem, NotFound):
+            await self._throw_away(endpoint, key)
+            raise  # after any other error it may be the endpoint's by now, which would sign nothing without it
         with contextlib.suppress(KubeError):  # else it goes with the endpoint
             await self._secrets.discard(endpoint, oldest.name if oldest is not None else None)
         return NewSecret(
@@ -207,6 +210,10 @@ class Webhooks:
     async def _remove(self, endpoint: WebhookEndpoint) -> None:
         metadata = endpoint.metadata
         await self._client.delete(WebhookEndpoint.KIND, metadata.namespace, metadata.name, uid=metadata.uid)
+
+    async def _throw_away(self, endpoint: WebhookEndpoint, key: SigningKey) -> None:
+        with contextlib.suppress(KubeError):  # else it goes with the endpoint
+            await self._secrets.discard(endpoint, key.ref.name)
 
     async def _patch(self, endpoint: WebhookEndpoint, spec: dict[str, Any]) -> WebhookEndpoint:
         metadata = endpoint.metadata

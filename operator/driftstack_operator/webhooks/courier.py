@@ -68,6 +68,7 @@ class Courier:
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._in_hand = asyncio.Semaphore(IN_HAND)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._telling: asyncio.Task[None] | None = None
 
     # -- what is observed
 
@@ -124,20 +125,28 @@ class Courier:
 
     def sweep(self) -> None:
         """Give up what has waited too long, say why the rest waits, and begin what was forgotten."""
+        news: list[tuple[WebhookDelivery, str]] = []
         for uid, lane in list(self._lanes.items()):
             if self._sends(uid) and lane.endpoint is not None and not lane.open:
-                self._tend_waiting(uid, lane, f"held: {lane.held}")
+                why = f"held: {lane.held}"
+                news += [(delivery, why) for delivery in self._waiting(uid, lane, why)]
             self.wake(uid)
+        if news and (self._telling is None or self._telling.done()):
+            self._telling = self._start(self._tell(news), "tell")
 
-    def _tend_waiting(self, uid: str, lane: Lane, why: str) -> None:
+    def _waiting(self, uid: str, lane: Lane, why: str) -> list[WebhookDelivery]:
+        """Give up what is too old; return what of the rest does not say yet why it waits."""
         known = [delivery for key in lane.due if (delivery := self._plans.get(key)) is not None]
-        old = [each for each in known if self._clock() - each.spec.created_at > self._longest][:MOST_SWEPT]
-        for delivery in old:
+        old = [each for each in known if self._clock() - each.spec.created_at > self._longest]
+        for delivery in old[:MOST_SWEPT]:
             lane.take(delivery.key)
             self._start(self._give_up(uid, lane, delivery, f"too old; {why}"), "give-up")
-        untold = [each for each in known if each.status.last_error != why and each not in old]
-        for delivery in untold[:MOST_SWEPT]:
-            self._start(self._outcomes.say(delivery, {"lastError": why}), "say")
+        return [each for each in known if each.status.last_error != why and each.key in lane.due]
+
+    async def _tell(self, news: list[tuple[WebhookDelivery, str]]) -> None:
+        """Say why deliveries wait, one after the other: there may be thousands, and it is nothing urgent."""
+        for delivery, why in news:
+            await self._outcomes.say(delivery, {"lastError": why})
 
     # -- figures
 
@@ -279,10 +288,11 @@ class Courier:
         if lane is not None and lane.endpoint is None and lane.idle and not lane.due:
             del self._lanes[uid]
 
-    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

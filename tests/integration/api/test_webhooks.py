@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from driftstack_common.kube.client import Body
-from driftstack_common.kube.errors import QuotaExceeded, Unreachable
+from driftstack_common.kube.errors import Invalid, QuotaExceeded, Unreachable
 from driftstack_common.times import format_time, now, parse_time
 from tests.integration.api.test_auth import known
 from tests.integration.api.test_problems import check
@@ -383,14 +383,38 @@ async def test_a_create_that_breaks_off_leaves_nothing(api: Facade, world: World
     assert kept["stringData"]["secret"] == rotated.json()["secret"]
 
 
-async def test_a_rotation_that_breaks_off_changes_nothing(api: Facade, world: World) -> None:
+async def test_a_rotation_that_is_refused_changes_nothing(api: Facade, world: World) -> None:
     made = await make(api)
     before = stored(world, made["id"])["spec"]
-    world.kube.fail("patch webhookendpoints", Unreachable("away"))
-    path = f"/v1/webhooks/{made['id']}"
-    check(await api.call("POST", f"{path}/rotate-secret"), 503, "feature-unavailable")
+    world.kube.fail("patch webhookendpoints", Invalid("no", status=422))
+    check(await api.call("POST", f"/v1/webhooks/{made['id']}/rotate-secret"), 409, "conflict")
     assert stored(world, made["id"])["spec"] == before
     assert [body["stringData"]["secret"] for body in secrets(world).values()] == [made["secret"]]
+
+
+@pytest.mark.parametrize("stored_first", [True, False])
+async def test_a_rotation_without_an_answer_leaves_the_endpoint_a_key(
+    api: Facade, world: World, monkeypatch: pytest.MonkeyPatch, stored_first: bool
+) -> None:
+    made = await make(api)
+    patch = world.kube.json_patch
+
+    async def lost(*words: Any) -> None:
+        if stored_first:
+            await patch(*words)
+        raise Unreachable("away")
+
+    monkeypatch.setattr(world.kube, "json_patch", lost)
+    path = f"/v1/webhooks/{made['id']}/rotate-secret"
+    check(await api.call("POST", path), 503, "feature-unavailable")
+    monkeypatch.undo()
+    spec = stored(world, made["id"])["spec"]
+    assert spec["secretRef"]["name"] in secrets(world)
+    assert ("previousSecretRef" in spec) is stored_first
+    assert made["secret"] in {body["stringData"]["secret"] for body in secrets(world).values()}, "it signs on"
+    copy = api.app.state.services.caches.endpoints
+    await until(lambda: copy.of_namespace("acct-acme")[0].spec.secret_ref.name == spec["secretRef"]["name"])
+    assert (await api.call("POST", path)).status_code == 200
 
 
 async def test_the_newest_come_first(api: Facade, world: World) -> None:
