@@ -98,6 +98,8 @@ class Sender:
         except (aiohttp.ClientError, OSError) as error:
             return Answer(error=_cause(error))
         try:
+            if response.status < 100:  # no HTTP, and the kind of deliveries takes none such
+                return Answer(error=f"no valid answer: status {response.status}")
             excerpt = await _excerpt(response)
         finally:
             response.close()
