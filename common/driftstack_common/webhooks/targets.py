@@ -138,10 +138,15 @@ def check_address(address: Address, rules: Rules) -> None:
     Raises:
         TargetRefused: the rules don't allow it.
     """
-    for one in _judged(address):
-        kind = _kind_of(one, rules)
-        if kind is not None:
-            raise TargetRefused(f"{address} is a {kind} address")
+    kind = _why_not(address, rules)
+    if kind is not None:
+        raise TargetRefused(f"{address} is a {kind} address")
+
+
+def _why_not(address: Address, rules: Rules) -> str | None:
+    """Return the word for what is wrong with an address or what is wrapped in it, None when nothing is."""
+    kinds = (_kind_of(one, rules) for one in _judged(address))
+    return next((kind for kind in kinds if kind is not None), None)
 
 
 def _judged(address: Address) -> list[Address]:
@@ -183,7 +188,8 @@ async def resolve(host: str, port: int, rules: Rules, lookup: Lookup | None = No
     """Return the addresses of a name; all of them are allowed.
 
     Raises:
-        TargetRefused: one of them is not allowed; a name with some of both is an attack or a mistake.
+        TargetRefused: one of them is not allowed; a name with some of both is an attack or a mistake. Which address
+            it is stays untold: who names a URL need not learn where the names of our networks are.
         TargetUnknown: the name can't be resolved now.
     """
     try:
@@ -193,7 +199,9 @@ async def resolve(host: str, port: int, rules: Rules, lookup: Lookup | None = No
     if not found:
         raise TargetUnknown(f"the name {host} has no address")
     for address in found:
-        check_address(address, rules)
+        kind = _why_not(address, rules)
+        if kind is not None:
+            raise TargetRefused(f"the name {host} has an address that is {kind}")
     return found
 
 
