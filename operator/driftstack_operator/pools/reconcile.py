@@ -106,9 +106,8 @@ class Pools:
         if self.starts.begun(session) and memory is not None:
             memory.demand.came()
 
-    def served(self, session: str, pod: PodView, took: float | None) -> None:
-        """A session is about to be called ready; its agent and its pod were asked for it for so many seconds."""
-        self.starts.ended(session)
+    def served(self, pod: PodView, took: float | None) -> None:
+        """A session was called ready; its agent and its pod were asked for it for so many seconds."""
         memory = self._memory(pod.pool)
         if memory is not None:
             memory.served(warm=pod.pooled)

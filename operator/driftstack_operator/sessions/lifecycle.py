@@ -262,6 +262,8 @@ class Sessions:
     # -- helpers of all
 
     def _note_progress(self, uid: str, seen: d.Observed) -> None:
+        if seen.session is not None and seen.session.status.browser is not None:
+            self._pools.ended(uid)  # here, since the answer to the write that called it ready may have been lost
         track = self.tracks.get(uid)
         if track is None or seen.pod is None or seen.pod.pooled:  # a warm pod ran before
             return

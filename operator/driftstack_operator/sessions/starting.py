@@ -229,7 +229,7 @@ class Starting:
             raise
         ready = self._store.sessions.apply(stored) or session
         self._metrics.started.labels(ready.status.pool or "miss").inc()
-        self._pools.served(session.uid, action.pod, took)
+        self._pools.served(action.pod, took)
         self._measure(session, known)
         logger.info("session ready", session=session.uid, pod=action.pod.name, ready_in=ready.status.ready_in)
 
