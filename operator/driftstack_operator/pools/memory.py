@@ -44,6 +44,7 @@ class Memory:
         self.short_since: float | None = None
         self._began: dict[str, float] = {}
         self._made: dict[str, float] = {}
+        self._ran: dict[str, float] = {}
 
     def served(self, *, warm: bool) -> None:
         """A session became ready."""
@@ -66,9 +67,15 @@ class Memory:
         """A pod of this name is being made."""
         self._began[name] = self._made[name] = self._clock()
 
+    def homeless(self, name: str) -> None:
+        """A pod finds no node: its start has not begun, and doesn't tell how long starts take."""
+        if name in self._began:
+            self._began[name] = self._clock()
+
     def warmed(self, name: str) -> float | None:
         """A pod has become warm; return how many seconds that took, if it was made in this term."""
         self.problem = None
+        self._ran.pop(name, None)
         began = self._began.pop(name, None)
         if began is None:
             return None
@@ -77,12 +84,16 @@ class Memory:
         return took
 
     def failed(self, name: str, problem: End) -> None:
-        """A pod could not be made, or is lost though nobody removed it: the next one waits, longer each time."""
+        """A pod could not be made, or is lost though nobody removed it: the next one waits, longer each time.
+
+        Those that fail during such a wait were begun before it, mostly for the same cause: they count once.
+        """
         now = self._clock()
-        if now > self.blocked_until + FORGIVEN:
-            self._failures = 0
-        self.blocked_until = now + min(FIRST_BACKOFF * 2**self._failures, LONGEST_BACKOFF)
-        self._failures = min(self._failures + 1, 16)
+        if now >= self.blocked_until:
+            if now > self.blocked_until + FORGIVEN:
+                self._failures = 0
+            self.blocked_until = now + min(FIRST_BACKOFF * 2**self._failures, LONGEST_BACKOFF)
+            self._failures = min(self._failures + 1, 16)
         self.problem = problem
         self.gone(name)
 
@@ -90,11 +101,13 @@ class Memory:
         """A pod is not waited for any more."""
         self._began.pop(name, None)
         self._made.pop(name, None)
+        self._ran.pop(name, None)
 
     def keep(self, names: Collection[str]) -> None:
         """Forget the pods that have other names than these: somebody else has removed them."""
         self._began = {name: at for name, at in self._began.items() if name in names}
         self._made = {name: at for name, at in self._made.items() if name in names}
+        self._ran = {name: at for name, at in self._ran.items() if name in names}
 
     def age(self, pod: PodView) -> float:
         """Return how old a pod is, seconds.
@@ -107,9 +120,9 @@ class Memory:
             return self._clock() - made
         return (now() - pod.created_at).total_seconds() if pod.created_at is not None else 0.0
 
-    def waited(self, name: str) -> float:
-        """Return for how many seconds a pod has been starting, as far as this operator knows."""
-        return self._clock() - self._began.setdefault(name, self._clock())
+    def ran(self, name: str) -> float:
+        """Return for how many seconds a pod has been seen to run."""
+        return self._clock() - self._ran.setdefault(name, self._clock())
 
     def wrote(self) -> None:
         """The status was written."""

@@ -145,6 +145,8 @@ class Pools:
         self._pool_agents.clear()
         for pod in pods:
             self._ask(pod)
+            if pod.unschedulable is not None:
+                memory.homeless(pod.name)
         members = self._members(pool, pods, memory)
         wanted = desired(pool.spec, memory.demand.peak(), memory.start_seconds)
         short_for = memory.count_short(short=sum(m.ready for m in members) < wanted)
@@ -193,7 +195,7 @@ class Pools:
         if pod.over or pod.uid in self._pool_agents.refused or self._lost_in(pod) == 0:
             return True
         # What hinders a pod that doesn't run yet may pass, and the kubelet tries again by itself.
-        return not ready and pod.running and memory.waited(pod.name) > self._settings.start_timeout_seconds
+        return not ready and pod.running and memory.ran(pod.name) > self._settings.start_timeout_seconds
 
     def _failure(self, pod: PodView) -> End:
         ended = outcome(pod, node_lost=self._lost_in(pod) == 0)

@@ -150,7 +150,6 @@ class TestMemory:
         memory.failed("warm-0", end(Reason.START_FAILED, "no"))
         memory.created("warm-1")
         clock.now += 3
-        assert memory.waited("warm-1") == 3
         assert memory.warmed("warm-1") == 3
         assert memory.start_seconds == 1.5
         assert memory.problem is None
@@ -159,6 +158,38 @@ class TestMemory:
         assert memory.warmed("warm-1") is None, "not twice"
         memory.gone("warm-1")
         assert memory.age(view) > 1000, "by the API server's time"
+
+    def test_pods_that_fail_together_count_once(self) -> None:
+        clock = Clock()
+        memory = Memory(pool(), clock)
+        for number in range(20):
+            memory.failed(f"warm-{number}", end(Reason.START_FAILED, "their node is lost"))
+        assert memory.blocked_for() == 1
+        clock.now += 1
+        memory.failed("warm-20", end(Reason.START_FAILED, "no"))
+        assert memory.blocked_for() == 2
+
+    def test_waiting_for_a_node_is_no_part_of_a_start(self) -> None:
+        clock = Clock()
+        memory = Memory(pool(), clock)
+        memory.created("warm-1")
+        clock.now += 3600
+        memory.homeless("warm-1")
+        memory.homeless("of another term")
+        clock.now += 2
+        assert memory.warmed("warm-1") == 2
+        assert memory.warmed("of another term") is None
+
+    def test_time_to_answer_begins_when_the_pod_runs(self) -> None:
+        clock = Clock()
+        memory = Memory(pool(), clock)
+        memory.created("warm-1")
+        clock.now += 300
+        assert memory.ran("warm-1") == 0
+        clock.now += 61
+        assert memory.ran("warm-1") == 61
+        memory.warmed("warm-1")
+        assert memory.ran("warm-1") == 0, "asked anew after its node was silent"
 
     def test_counts_go_on_from_the_status(self) -> None:
         body = {"metadata": {"name": "p", "uid": "u"}, "spec": {"image": "i"}, "status": {"hits": 5, "misses": 2}}
