@@ -146,7 +146,7 @@ class Sight:
             archetype=self.archetype_of(session),
             pool=pool,
             pool_refused=pool_refused,
-            candidate=self._candidate(uid, pool) if unstarted else None,
+            candidate=self._candidate(uid, pool) if unstarted and not track.cold else None,
             problem=track.problem,
             claim=track.claim,
             claiming=self._claims.running(uid),

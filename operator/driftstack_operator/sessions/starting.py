@@ -14,6 +14,7 @@ from driftstack_common.kinds import Account, Session
 from driftstack_common.kube.client import POD, Body, KubeClient
 from driftstack_common.kube.errors import (
     AlreadyExists,
+    Conflict,
     Forbidden,
     Invalid,
     KubeError,
@@ -137,6 +138,7 @@ class Starting:
         """Make a warm pod the session's: its agent is asked while the API server is.
 
         The pod's state tells afterwards whether it worked: one that somebody else has taken, or removes, is left.
+        A session that is refused for any other reason starts cold.
         """
         track, pod = self._tracks.of(session), action.pod
         track.reserved = True  # before the first await, as in create_pod
@@ -153,6 +155,11 @@ class Starting:
             stored = await self._kube.json_patch(POD, pod.namespace, pod.name, patch)
         except (Invalid, NotFound):
             stored = await self._seen(pod)
+        except (Unreachable, Conflict):
+            raise
+        except KubeError:  # forbidden, a webhook that fails: every warm pod would meet the same
+            track.cold = True
+            raise
         if stored is None:
             self._store.pods.remove(pod.uid)
         else:
@@ -160,6 +167,8 @@ class Starting:
         self._pools.release(session.uid)
         if pod.uid not in self._store.pods.group(session.uid):
             self.forget_claim(session.uid)
+            still = self._store.pods.by_uid(pod.uid)
+            track.cold = still is not None and still.waits  # an admission policy refused, not what the patch tests
 
     async def _seen(self, pod: PodView) -> Body | None:
         """Return a pod as it is: an earlier try may have worked whose answer was lost."""

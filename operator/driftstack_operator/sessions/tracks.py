@@ -26,6 +26,7 @@ class Track(msgspec.Struct, kw_only=True):
         order: place in the order of admission; the version in which the session was first seen.
         seen, seen_at: when that was, monotonic seconds and time of day.
         reserved: its pod is being made, so it holds a slot of its account.
+        cold: the API server refused to give it a warm pod, so that it has one made.
         pod_created_at, pod_scheduled_at, pod_running_at, claimed_at: when those stages were observed.
         asked_pod, asked_since: the pod, by uid, whose agent is or was asked to take it; since when (monotonic).
         problem: why its pod could not be created.
@@ -46,6 +47,7 @@ class Track(msgspec.Struct, kw_only=True):
     seen: float = msgspec.field(default_factory=time.monotonic)
     seen_at: datetime = msgspec.field(default_factory=now)
     reserved: bool = False
+    cold: bool = False
     pod_created_at: datetime | None = None
     pod_scheduled_at: datetime | None = None
     pod_running_at: datetime | None = None

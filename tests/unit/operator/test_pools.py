@@ -9,7 +9,7 @@ import pytest
 from driftstack_common.agent_client import AgentProblem, AgentUnreachable
 from driftstack_common.kinds import Pool, Session
 from driftstack_common.kube.client import NODE, POD
-from driftstack_common.kube.errors import Conflict, Forbidden, Unreachable
+from driftstack_common.kube.errors import Conflict, Forbidden, Invalid, KubeError, Unreachable
 from driftstack_common.names import LABEL_SESSION, LABEL_STATE
 from driftstack_common.protocol import ProblemCode
 from tests.unit.operator.builders import NAMESPACE, UID, Body, ended, waiting
@@ -326,3 +326,57 @@ async def test_deleted_session_leaves_no_pod(when: str) -> None:
     assert rig.session() is None
     assert "deletionTimestamp" in pod["metadata"]
     await rig.operator.close()
+
+
+async def test_start_is_over_though_the_answer_that_says_so_was_lost() -> None:
+    rig = await full(1)
+    rig.kube.fail("patch", "browsersessions", Unreachable("no answer"), after=True)
+    rig.create()
+    await rig.settle()
+    await rig.sweep_all()
+    assert status_of(rig)["phase"] == "ready"
+    assert rig.operator.pools.starts.quiet_for() >= 0, "a refill would wait for it as long as the session lives"
+
+
+async def test_pod_whose_image_took_long_to_pull_is_given_the_time_to_answer() -> None:
+    rig = rig_of(1)
+    await rig.prime()
+    await rig.settle()
+    (pod,) = rig.warm_pods()
+    memory = rig.operator.pools.memories["default"]
+    memory._began[name_of(pod)] -= 3600
+    rig.agents.problem = AgentUnreachable("refused", sent=False)
+    rig.run_warm_pods()
+    await rig.settle()
+    assert "deletionTimestamp" not in pod["metadata"], "it has just begun to run"
+    memory._ran[name_of(pod)] -= 61
+    await rig.sweep_all()
+    assert "deletionTimestamp" in pod["metadata"]
+    await rig.operator.close()
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Forbidden("admission webhook denied the request", status=403),
+        Invalid("ValidatingAdmissionPolicy denied the request", status=422),
+        KubeError("failed calling webhook", status=500),
+    ],
+)
+async def test_session_that_may_not_have_a_warm_pod_starts_cold(refusal: KubeError) -> None:
+    rig = await full(2)
+    for _ in range(20):
+        rig.kube.fail("patch", "pods", refusal)
+    rig.create()
+    await rig.settle()
+    await rig.sweep_all()
+    assert rig.pod(UID) is not None
+    rig.run_pod()
+    await rig.sweep_all()
+    assert status_of(rig)["pool"] == "miss"
+    await rig.sweep_all()
+    held = [
+        pod for pod in rig.warm_pods() if rig.agents.holders.get(pod["status"].get("podIP", "") + ":8300") == UID
+    ]
+    assert len(held) <= 1, "the next one is not asked"
+    assert all("deletionTimestamp" in pod["metadata"] for pod in held), "nobody else can have it"
