@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     stuck_seconds: Seconds = 30
     surplus_seconds: Annotated[float, Field(ge=0)] = 2.0
     busy_check_seconds: Seconds = 5
-    warm_answer_seconds: Annotated[float, Field(ge=0)] = 5.0
+    warm_answer_seconds: Annotated[float, Field(gt=0)] = 5.0
     refill_quiet_seconds: Annotated[float, Field(ge=0)] = 0.1
     refill_patience_seconds: Annotated[float, Field(ge=0)] = 2.0
     last_words_seconds: Annotated[float, Field(ge=0)] = 5.0
