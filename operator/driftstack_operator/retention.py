@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
@@ -20,7 +20,7 @@ from driftstack_common.kinds import (
     from_body,
 )
 from driftstack_common.kinds.meta import Kind
-from driftstack_common.kube.client import KubeClient
+from driftstack_common.kube.client import Body, KubeClient
 from driftstack_common.kube.errors import Conflict, KindGone, KubeError, NotFound
 from driftstack_common.kube.pages import pages
 from driftstack_common.logging import get_logger
@@ -145,10 +145,9 @@ class Retention:
         removed = await self._delete(WebhookDelivery.KIND, surplus(finished, now(), rules))
         self._metrics.deliveries_removed.inc(removed)
         listing = await self._kube.list_objects(WebhookEndpoint.KIND)
-        endpoints = [from_body(WebhookEndpoint, body) for body in listing.get("items") or []]
         ended = [
             Kept(*each.key, each.disabled_at, each.metadata.uid)
-            for each in endpoints
+            for each in _readable(listing.get("items") or [])
             if each.spec.disabled and each.disabled_at is not None and now() - each.disabled_at > rules.age
         ]
         await self._delete(WebhookEndpoint.KIND, ended)
@@ -183,3 +182,13 @@ class Retention:
             for item in objects:
                 group.create_task(delete(item))
         return len(removed)
+
+
+def _readable(bodies: Iterable[Body]) -> Iterator[WebhookEndpoint]:
+    """Yield the endpoints; one that can't be read must not end the operator."""
+    for body in bodies:
+        try:
+            yield from_body(WebhookEndpoint, body)
+        except msgspec.ValidationError as error:
+            meta = body["metadata"]
+            logger.error("unreadable endpoint", namespace=meta["namespace"], name=meta["name"], error=str(error))

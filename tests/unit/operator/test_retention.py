@@ -194,3 +194,14 @@ async def test_cluster_without_webhooks_keeps_its_retention() -> None:
     kube.put(CreateRequest.KIND, {"metadata": meta, "spec": {}})
     await Retention(kube, load_settings(), Metrics()).remove()
     assert kube.all(CreateRequest.KIND) == []
+
+
+async def test_endpoint_that_cannot_be_read_ends_nothing() -> None:
+    kube = FakeKube()
+    spec = {"url": "https://a.example", "events": [], "secretRef": {"name": "s"}, "disabled": True}
+    old = "2020-01-01T00:00:00Z"
+    for name, moment in (("odd", "0000-01-01T00:00:00Z"), ("old", old)):
+        meta = {"name": name, "namespace": "acct-acme", "creationTimestamp": old}
+        kube.put(WebhookEndpoint.KIND, {"metadata": meta, "spec": {**spec, "disabledAt": moment}})
+    await Retention(kube, load_settings(), Metrics()).remove()
+    assert [body["metadata"]["name"] for body in kube.all(WebhookEndpoint.KIND)] == ["odd"]
