@@ -6,7 +6,7 @@ had already given it away. The one that has waited longest goes first: it is the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from driftstack_operator.pods.view import PodView
 
@@ -68,3 +68,8 @@ class WarmPods:
         pool = self._pools.pop(uid, None)
         if pool is not None:
             del self._waiting[pool][uid]
+
+    def keep(self, pool: str, uids: Collection[str]) -> None:
+        """Other pods than these leave the pool's line: somebody else has removed them."""
+        for uid in [uid for uid in self._waiting.get(pool, {}) if uid not in uids]:
+            self.forget(uid)

@@ -133,6 +133,7 @@ class Pools:
     async def reconcile(self, name: str) -> float | None:
         """Do what can be done for the pool now; return when to look again, seconds."""
         pods = self._waiting(name)
+        self.index.keep(name, {pod.uid for pod in pods})
         memory = self._memory(name)
         pool = self._pool(name)
         if pool is None or memory is None:

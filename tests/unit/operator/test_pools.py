@@ -380,3 +380,11 @@ async def test_session_that_may_not_have_a_warm_pod_starts_cold(refusal: KubeErr
     ]
     assert len(held) <= 1, "the next one is not asked"
     assert all("deletionTimestamp" in pod["metadata"] for pod in held), "nobody else can have it"
+
+
+async def test_pod_that_somebody_removes_leaves_the_line() -> None:
+    rig = await full(2)
+    gone = rig.warm_pods()[1]
+    rig.kube.vanish(POD, BROWSERS, name_of(gone))
+    await rig.settle()
+    assert not rig.operator.pools.index.offered(gone["metadata"]["uid"])
