@@ -13,6 +13,8 @@ from driftstack_common.kinds import PoolSpec
 SLICE: Final = 10.0
 """Seconds of one count of creates."""
 SLICES: Final = 30
+STEADY: Final = 1.25
+"""A pool shrinks to what it would need if starts took this much longer."""
 
 
 class Starts:
@@ -67,7 +69,7 @@ class Demand:
         return int(self._clock() // SLICE)
 
 
-def desired(spec: PoolSpec, peak: float, start_seconds: float) -> int:
+def desired(spec: PoolSpec, peak: float, start_seconds: float, before: int = 0) -> int:
     """Return how many warm pods to keep. Pure.
 
     With `autoscale`: as many as sessions come while one pod starts, within its bounds.
@@ -75,8 +77,11 @@ def desired(spec: PoolSpec, peak: float, start_seconds: float) -> int:
     Args:
         peak: creates per second.
         start_seconds: from the decision to replace a pod until its replacement is warm.
+        before: what was returned last; no two starts take the same time, and a pod that goes too soon costs one.
     """
     if spec.autoscale is None:
         return spec.replicas
     needed = math.ceil(peak * start_seconds)
+    if needed < before:
+        needed = min(before, math.ceil(peak * start_seconds * STEADY))
     return max(spec.autoscale.min, min(needed, spec.autoscale.max))

@@ -26,6 +26,7 @@ class Memory:
 
     Attributes:
         blocked_until: before that no pod is made (monotonic seconds).
+        desired: how many warm pods were wanted last.
         written_at: when the status was written.
         short_since: since when the pool has lacked warm pods.
         problem: why the last pod that failed did; None after one has become warm.
@@ -38,6 +39,7 @@ class Memory:
         self.hits, self.misses = pool.status.hits, pool.status.misses
         self.problem: End | None = None
         self.start_seconds = USUAL_START
+        self.desired = 0
         self.written_at = -math.inf
         self._failures = 0
         self.blocked_until = -math.inf

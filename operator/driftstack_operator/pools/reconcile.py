@@ -149,7 +149,8 @@ class Pools:
             if pod.unschedulable is not None:
                 memory.homeless(pod.name)
         members = self._members(pool, pods, memory)
-        wanted = desired(pool.spec, memory.demand.peak(), memory.start_seconds)
+        wanted = desired(pool.spec, memory.demand.peak(), memory.start_seconds, memory.desired)
+        memory.desired = wanted
         short_for = memory.count_short(short=sum(m.ready for m in members) < wanted)
         calm = Calm(
             quiet_for=self.starts.quiet_for(),

@@ -114,6 +114,15 @@ class TestDemand:
         spec = PoolSpec(replicas=7, autoscale=autoscale, image="i")
         assert desired(spec, peak, start_seconds) == expected
 
+    def test_starts_that_differ_a_little_have_no_pod_removed(self) -> None:
+        spec = PoolSpec(autoscale=Autoscale(min=1, max=10), image="i")
+        wanted, seen = 0, []
+        for start_seconds in (1.0, 1.1, 0.9, 1.1, 0.9, 0.6):
+            wanted = desired(spec, 4.0, start_seconds, wanted)
+            seen.append(wanted)
+        assert seen == [4, 5, 5, 5, 5, 3]
+        assert desired(spec, 0.0, 1.1, wanted) == 1
+
     def test_quiet_begins_with_the_last_start(self) -> None:
         clock = Clock()
         starts = Starts(clock)
