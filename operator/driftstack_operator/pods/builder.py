@@ -115,7 +115,8 @@ def taking(pod: PodView, owner: Owner, *, moment: datetime, max_duration_seconds
         {"op": "add", "path": "/metadata/ownerReferences", "value": []},
     ]
     if max_duration_seconds is not None:
-        started = pod.started_at or pod.created_at or moment
+        # The first is the kubelet's word: where its clock is ahead, the pod would be older than it seems.
+        started = min(filter(None, (pod.started_at, pod.created_at, moment)))
         age = max(0, round((moment - started).total_seconds()))
         deadline = age + max_duration_seconds + DEADLINE_SLACK
         patch.append({"op": "add", "path": "/spec/activeDeadlineSeconds", "value": deadline})

@@ -182,3 +182,11 @@ def test_taking_tests_the_state_and_counts_the_deadline_from_the_pods_start() ->
         ("add", "/spec/activeDeadlineSeconds", 3600 + 600 + 60),
     ]
     assert len(taking(view, OWNER, moment=moment)) == 7, "no duration, no deadline"
+
+
+def test_kubelet_whose_clock_is_ahead_ends_no_session_early() -> None:
+    body = warm_pod()
+    body["metadata"]["creationTimestamp"] = "2026-05-12T12:00:00Z"
+    view = read_pod({**body, "status": {"startTime": "2026-05-12T12:10:00Z"}})
+    patch = taking(view, OWNER, moment=datetime(2026, 5, 12, 13, tzinfo=UTC), max_duration_seconds=600)
+    assert patch[-1]["value"] == 3600 + 600 + 60
