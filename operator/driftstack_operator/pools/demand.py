@@ -42,10 +42,6 @@ class Starts:
         """Return for how many seconds no session has been starting; less than 0 while one is."""
         return -1.0 if self._running else self._clock() - self._last
 
-    def clear(self) -> None:
-        """Forget all of them."""
-        self._running.clear()
-
 
 class Demand:
     """Counts the sessions that came to a pool, over the last five minutes."""

@@ -35,6 +35,7 @@ def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
         (f"{PREFIX}START_TIMEOUT", "12", "START_TIMEOUT"),
         (f"{PREFIX}WORKERS", "none", "workers"),
         (f"{PREFIX}WORKERS", "0", "workers"),
+        (f"{PREFIX}WARM_ANSWER_SECONDS", "0", "warm_answer_seconds"),
         ("DRIFTSTACK_TIERS", '{"free": {"sessions": 1}}', "sessions"),
         ("DRIFTSTACK_TIERS", '{"gold": {"concurrentSessions": 1}}', "gold"),
     ],
