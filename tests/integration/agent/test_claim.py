@@ -73,6 +73,10 @@ async def test_a_claim_while_the_browser_starts_waits_for_it(start_pod: StartPod
     async with new_http() as http:
         claimed, tries = await claim_once_it_listens(start_pod(), AgentClient(http))
     assert claimed.sandbox is not None
+    ages = [getattr(claimed.reached, stage) for stage in ("container", "agent", "chromium", "page")]
+    assert None not in ages, claimed.reached
+    assert ages == sorted(ages, reverse=True), "each stage was reached after the one before it"
+    assert ages[-1] >= 0
     assert tries
     assert not any(tries)
 
