@@ -100,6 +100,8 @@ class Client:
         """Watch the account's sessions, for ever."""
         while True:
             listed = await self.kube.list_objects(Session.KIND, NAMESPACE)
+            for session in listed["items"]:
+                self._take(session)
             with contextlib.suppress(KubeError):  # a watch ends now and then
                 version = listed["metadata"]["resourceVersion"]
                 async for event in self.kube.watch(Session.KIND, NAMESPACE, version):
