@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from installation import BROWSERS
@@ -13,7 +13,7 @@ from sessions import until
 from driftstack_common.kinds import Pool
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import POD, Body, KubeClient
-from driftstack_common.kube.errors import KubeError, NotFound
+from driftstack_common.kube.errors import AlreadyExists, KubeError, NotFound
 from driftstack_common.names import DEFAULT_POOL
 
 GROUP: Final = "benchmark.driftstack.dev"
@@ -51,7 +51,8 @@ async def bare_resources(kube: KubeClient) -> AsyncIterator[Callable[[], Awaitab
             return False
         return True
 
-    await kube.create(_CRD, None, crd)
+    with suppress(AlreadyExists):  # a run that was killed
+        await kube.create(_CRD, None, crd)
     try:
         await until(served, "the API server does not serve the benchmark's own kind")
         yield create

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 import time
 from collections import defaultdict
@@ -97,15 +96,17 @@ class Client:
             return answer.status
 
     async def follow(self) -> None:
-        """Watch the account's sessions, for ever."""
+        """Watch the account's sessions, for ever; a watch ends now and then, and what it missed is listed."""
         while True:
-            listed = await self.kube.list_objects(Session.KIND, NAMESPACE)
-            for session in listed["items"]:
-                self._take(session)
-            with contextlib.suppress(KubeError):  # a watch ends now and then
+            try:
+                listed = await self.kube.list_objects(Session.KIND, NAMESPACE)
+                for session in listed["items"]:
+                    self._take(session)
                 version = listed["metadata"]["resourceVersion"]
                 async for event in self.kube.watch(Session.KIND, NAMESPACE, version):
                     self._take(event["object"])
+            except KubeError:
+                await asyncio.sleep(0.1)
 
     def _take(self, session: Body) -> None:
         status = session.get("status") or {}
