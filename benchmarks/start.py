@@ -77,7 +77,7 @@ ROW = Row(
     "cold",
     "Cold start, beside a pod that sleeps",
     measure,
-    bounds=(Bound("cold.ready", 3, against="cold.floor"), Bound("cold.posted", 2.5, against="bare")),
+    bounds=(Bound("cold.ready", 3, against="cold.floor"),),
 )
 
 if __name__ == "__main__":
