@@ -175,8 +175,11 @@ async def warm_pods(kube: KubeClient, count: int) -> AsyncIterator[None]:
         await _scale(kube, before)
 
 
-async def wait_until_warm(kube: KubeClient, count: int) -> None:
-    """Wait until the pool has just so many warm pods, and no pod is starting or ending beside them."""
+async def wait_until_warm(kube: KubeClient, count: int) -> int:
+    """Wait until the pool has just so many warm pods, and no pod is starting or ending beside them.
+
+    Returns how often that was asked: one GET of the pool and one LIST of pods each.
+    """
 
     async def settled() -> bool:
         pool = await kube.get(Pool.KIND, BROWSERS, DEFAULT_POOL)
@@ -184,17 +187,19 @@ async def wait_until_warm(kube: KubeClient, count: int) -> None:
         return bool(pool.get("status", {}).get("readyReplicas", 0) == count == len(pods["items"] or []))
 
     hint = f"`kubectl describe bpool {DEFAULT_POOL} -n {BROWSERS}` says why; sessions of others must have ended"
-    await until(settled, f"pool {DEFAULT_POOL} does not come to {count} warm pods: {hint}")
+    return await until(settled, f"pool {DEFAULT_POOL} does not come to {count} warm pods: {hint}")
 
 
 async def _scale(kube: KubeClient, count: int) -> None:
     await kube.merge_patch(Pool.KIND, BROWSERS, DEFAULT_POOL, {"spec": {"replicas": count}}, "scale")
 
 
-async def until(done: Callable[[], Awaitable[bool]], problem: str) -> None:
-    """Ask until it is so; ends the benchmark with the problem when it takes too long."""
-    deadline = time.monotonic() + PATIENCE
+async def until(done: Callable[[], Awaitable[bool]], problem: str) -> int:
+    """Ask until it is so, and return how often; ends the benchmark with the problem when it takes too long."""
+    deadline, asked = time.monotonic() + PATIENCE, 1
     while not await done():
         if time.monotonic() > deadline:
             sys.exit(problem)
         await asyncio.sleep(0.1)
+        asked += 1
+    return asked
