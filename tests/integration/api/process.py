@@ -24,6 +24,7 @@ from aiohttp import web
 
 from driftstack_common.kinds import (
     Account,
+    AccountUsage,
     ApiKey,
     Archetype,
     Record,
@@ -42,8 +43,11 @@ from driftstack_common.webhooks.events import test_ping
 from tests.integration.api.world import AGENT_KEY, FakeAgent, World, record_of
 from tests.unit.api.fake_kube import FakeKube
 
-MODELS = (Account, ApiKey, Archetype, Record, Session, WebhookEndpoint, WebhookDelivery)
+MODELS = (Account, AccountUsage, ApiKey, Archetype, Record, Session, WebhookEndpoint, WebhookDelivery)
 KINDS = {model.KIND.plural: model.KIND for model in MODELS}
+_PLENTY = {"capacity": 10**9, "refillPerMinute": 10**9}
+UNLIMITED = {"global": _PLENTY, "sessionsCreate": _PLENTY}
+"""What is measured is how fast calls are, not how many are let through."""
 COLLECTION = "/apis/{group}/{version}/{plural}"
 IN_NAMESPACE = "/apis/{group}/{version}/namespaces/{namespace}/{plural}"
 
@@ -137,10 +141,9 @@ def fill(world: World, accounts: int, keys: int, sessions: int, records: int, de
     Returns:
         The public ids of acme's live sessions.
     """
-    world.add_account("acme", limit=100_000)
     names = [f"account-{number}" for number in range(accounts - 1)]
-    for name in names:
-        world.add_account(name, limit=100_000)
+    for name in ("acme", *names):
+        world.add_account(name, limit=100_000, overrides={"rateLimits": UNLIMITED})
     for number in range(keys):
         owner = names[number % len(names)] if names else "acme"
         world.add_key(owner, f"key-{number}", ["read", "write"], createdAt=format_time(now()))
