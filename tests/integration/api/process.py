@@ -115,8 +115,9 @@ class KubeServer:
         return await self._kube.create(kind, namespace, await request.json())
 
     async def _patch(self, request: web.Request, kind: Any, namespace: str | None, name: str) -> Any:
-        assert request.content_type == JSON_PATCH
-        return await self._kube.json_patch(kind, namespace, name, await request.json())
+        subresource = "status" if request.path.endswith("/status") else None
+        patch = self._kube.json_patch if request.content_type == JSON_PATCH else self._kube.merge_patch
+        return await patch(kind, namespace, name, await request.json(), subresource)
 
     async def _delete(self, request: web.Request, kind: Any, namespace: str | None, name: str) -> Any:
         options = await request.json()
