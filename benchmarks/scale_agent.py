@@ -1,7 +1,7 @@
 """One process that answers for the agents of all pods that kwok fakes, by the agent's protocol.
 
-It listens on every address of its network namespace; which agent is meant, the address that was called tells. The
-last claim wins: kwok uses the addresses of removed pods again, and no such agent hears of a pod's end.
+It listens on every address of its network namespace. Which agent is meant, the token tells: each pod has its own,
+and kwok gives the addresses of removed pods to new ones.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from driftstack_common.names import AGENT_PORT
 from driftstack_common.protocol import (
     CLAIM_PATH,
     HEALTH_PATH,
+    STATUS,
     Activity,
     AgentState,
     Answer,
     Claim,
     Claimed,
     Health,
+    Holder,
     Problem,
     ProblemCode,
     Sandbox,
@@ -33,26 +35,35 @@ SANDBOX: Final = Sandbox(user_namespace=True, seccomp_filters=2, browser_seccomp
 
 
 class Agents:
-    """The agents of all addresses: who has claimed which."""
+    """The agents of all pods: who has claimed which, by the pod's token."""
 
     def __init__(self) -> None:
         self._holders: dict[str, str] = {}
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
-        """Answer one request as the agent at the address that it came to."""
-        assert request.transport is not None
-        address: str = request.transport.get_extra_info("sockname")[0]
+        """Answer one request as the agent whose token it bears."""
         if request.path == HEALTH_PATH:
-            state = AgentState.CLAIMED if address in self._holders else AgentState.WARM
-            return _answer(Health(state=state, browser=BROWSER, sandbox=SANDBOX))
-        if request.path == CLAIM_PATH:
+            return _answer(Health(state=AgentState.WARM, browser=BROWSER, sandbox=SANDBOX))
+        token = request.headers.get("Authorization", "")
+        if request.path == CLAIM_PATH and request.method == "POST":
             claim = msgspec.json.decode(await request.read(), type=Claim)
-            self._holders[address] = claim.session
-            return _answer(Claimed(session=claim.session, browser=BROWSER, sandbox=SANDBOX))
-        holder = self._holders.get(address)
+            return self._claim(token, claim.session)
+        holder = self._holders.get(token)
+        if request.path == CLAIM_PATH:
+            return _answer(Holder(session=holder))
         if holder is not None and request.path == f"/sessions/{holder}":
             return _answer(Activity(session=holder, step=None, idle_seconds=0.0))
-        return _answer(Problem(code=ProblemCode.NOT_FOUND, message="a faked agent has no browser"), 404)
+        return _problem(ProblemCode.NOT_FOUND, "a faked agent has no browser")
+
+    def _claim(self, token: str, session: str) -> web.Response:
+        holder = self._holders.setdefault(token, session)
+        if holder != session:
+            return _problem(ProblemCode.HOLDER_CONFLICT, "another session has this pod", holder=holder)
+        return _answer(Claimed(session=session, browser=BROWSER, sandbox=SANDBOX))
+
+
+def _problem(code: ProblemCode, message: str, **details: str) -> web.Response:
+    return _answer(Problem(code=code, message=message, details=details), STATUS[code])
 
 
 def _answer(body: Answer, status: int = 200) -> web.Response:
