@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -30,6 +31,7 @@ from driftstack_agent.state import read_state
 from driftstack_agent.urls import check_url
 from driftstack_agent.usage import Counts, StepCounter, capture_counts
 from driftstack_agent.waiting import wait
+from driftstack_common.kinds.archetype import Device
 from driftstack_common.protocol import (
     Activity,
     AgentState,
@@ -41,6 +43,7 @@ from driftstack_common.protocol import (
     Holder,
     Navigate,
     Navigated,
+    Prepare,
     ProblemCode,
     Sandbox,
     Termination,
@@ -93,6 +96,7 @@ class Agent:
         self._holder: str | None = None
         self._person: Person | None = None
         self._showing = asyncio.Lock()
+        self._shown: Device | None = None
         self._clocks: Clocks | None = None
         self._alarm: Alarm | None = None
         self._step: str | None = None
@@ -207,10 +211,7 @@ class Agent:
             raise self._holder_conflict()
         async with self._showing:
             if self._person is None:
-                try:
-                    await self._pages.show(claim.device)
-                except CdpFailure as error:
-                    raise StepError(ProblemCode.BROWSER_FAILED, f"the page was lost: {error}") from error
+                await self._show(claim.device)
                 self._person = Person.of(claim.pace, claim.device)
         return Claimed(
             session=claim.session,
@@ -227,6 +228,33 @@ class Agent:
         """
         await self._wait_until_ready()
         return Holder(session=self._holder)
+
+    async def prepare(self, prepare: Prepare) -> Holder:
+        """Show a device that the session to come is likely to have; return whose pod this is.
+
+        What Chromium makes of the device is the affair of who claims with it.
+
+        Raises:
+            StepError: starting, ended or browser-failed.
+        """
+        await self._wait_until_ready()
+        async with self._showing:
+            if self._holder is None:
+                with suppress(StepError):
+                    await self._show(prepare.device)
+        return Holder(session=self._holder)
+
+    async def _show(self, device: Device) -> None:
+        """Have a page that lives show the device; nothing is asked of Chromium when it does already."""
+        try:
+            if self._shown == device:
+                await self._pages.front()
+                return
+            self._shown = None  # a failure may leave half of it
+            await self._pages.show(device)
+        except CdpFailure as error:
+            raise StepError(ProblemCode.BROWSER_FAILED, f"the page was lost: {error}") from error
+        self._shown = device
 
     def _hold(self, claim: Claim) -> None:
         self._holder = claim.session

@@ -20,10 +20,12 @@ from driftstack_common.protocol import (
     CLAIM_PATH,
     DURATION_HEADER,
     HEALTH_PATH,
+    PREPARE_PATH,
     STATUS,
     Capture,
     Claim,
     Navigate,
+    Prepare,
     Problem,
     ProblemCode,
 )
@@ -73,6 +75,8 @@ class Endpoints:
             return _answer(await self._agent.claim(_decode(request.body, Claim)))
         if (request.method, request.target) == ("GET", CLAIM_PATH):
             return _answer(await self._agent.holder())
+        if (request.method, request.target) == ("POST", PREPARE_PATH):
+            return _answer(await self._agent.prepare(_decode(request.body, Prepare)))
         match = _SESSION.match(request.target)
         if match is None:
             raise _not_found(request)

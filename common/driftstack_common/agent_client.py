@@ -22,6 +22,7 @@ from driftstack_common.protocol import (
     DOCUMENT_LIMIT,
     DURATION_HEADER,
     HEALTH_PATH,
+    PREPARE_PATH,
     Activity,
     Capture,
     Claim,
@@ -31,6 +32,7 @@ from driftstack_common.protocol import (
     Message,
     Navigate,
     Navigated,
+    Prepare,
     Problem,
     ProblemCode,
 )
@@ -130,7 +132,18 @@ class AgentClient:
 
     async def holder(self, address: str, token: str, *, timeout: float = SHORT_DEADLINE) -> str | None:
         """Return the uid of the session that holds the pod, None for a warm one; AgentProblem STARTING before."""
-        status, body, _ = await self._send("GET", address, CLAIM_PATH, token, None, timeout)
+        return await self._holder("GET", address, CLAIM_PATH, token, None, timeout)
+
+    async def prepare(
+        self, address: str, token: str, prepare: Prepare, *, timeout: float = SHORT_DEADLINE
+    ) -> str | None:
+        """Have a warm pod show a device, and return its holder as `holder` does; one that is held shows its own."""
+        return await self._holder("POST", address, PREPARE_PATH, token, prepare, timeout)
+
+    async def _holder(
+        self, method: str, address: str, path: str, token: str, message: Message | None, timeout: float
+    ) -> str | None:
+        status, body, _ = await self._send(method, address, path, token, message, timeout)
         if status != 200:
             raise refusal(status, body)
         return _decode(body, Holder).session

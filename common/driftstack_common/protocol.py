@@ -6,6 +6,7 @@ and no `Origin`. People read `docs/reference/agent-protocol.md`; all parts decod
     GET  /healthz                          -> Health            200 when a browser answers, else 503 with Health too
     POST /claim            Claim           -> Claimed           409 holder-conflict names the holder
     GET  /claim                            -> Holder            503 starting
+    POST /prepare          Prepare         -> Holder            503 starting
     GET  /sessions/{uid}                   -> Activity
     POST /sessions/{uid}/navigate Navigate -> Navigated
     POST /sessions/{uid}/capture  Capture  -> raw bytes, X-Driftstack-Duration-Ms
@@ -31,6 +32,7 @@ from driftstack_common.kinds.usage import StepCounts
 
 HEALTH_PATH: Final = "/healthz"
 CLAIM_PATH: Final = "/claim"
+PREPARE_PATH: Final = "/prepare"
 DURATION_HEADER: Final = "X-Driftstack-Duration-Ms"
 
 SCREENSHOT_LIMIT: Final = 4 * 1024 * 1024
@@ -135,6 +137,12 @@ class Claimed(Answer, frozen=True, kw_only=True):
     browser: str
     sandbox: Sandbox | None
     reached: Reached = Reached()
+
+
+class Prepare(Message, frozen=True, kw_only=True):
+    """Show a device while the pod waits warm: a claim of the same device then finds it shown."""
+
+    device: Device
 
 
 class Holder(Answer, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from driftstack_operator.pools.status import Count
 from driftstack_operator.streams import Streams
 
 CLAIM_BUCKETS: Final = (0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -122,11 +123,12 @@ class Metrics:
             registry=self.registry,
         )
 
-    def show_pool(self, name: str, *, warm: int, starting: int, claimed: int, desired: int) -> None:
+    def show_pool(self, name: str, count: Count) -> None:
         """Show how a pool stands."""
-        for state, count in (("warm", warm), ("starting", starting), ("claimed", claimed)):
-            self.pool_pods.labels(name, state).set(count)
-        self.pool_desired.labels(name).set(desired)
+        states = (("warm", count.ready), ("starting", count.starting), ("claimed", count.claimed))
+        for state, pods in states:
+            self.pool_pods.labels(name, state).set(pods)
+        self.pool_desired.labels(name).set(count.desired)
 
     def forget_pool(self, name: str) -> None:
         """A pool is gone."""

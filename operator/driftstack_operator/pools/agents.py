@@ -13,7 +13,8 @@ import msgspec
 
 from driftstack_common.agent_client import AgentClient, AgentError, AgentProblem
 from driftstack_common.agent_token import KeyRing
-from driftstack_common.protocol import ProblemCode
+from driftstack_common.kinds import Device
+from driftstack_common.protocol import Prepare, ProblemCode
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.polls import Polls
 from driftstack_operator.store import Store
@@ -49,8 +50,12 @@ class PoolAgents:
         self._polls: Polls[Answer] = Polls("warm", self._answered, lambda error: Answer(refusal=repr(error)))
         self.refused: dict[str, str] = {}
 
-    def ask(self, pod: PodView) -> None:
-        """Have an agent asked until it answers, unless it is being asked or has refused."""
+    def ask(self, pod: PodView, device: Device | None) -> None:
+        """Have an agent asked until it answers, unless it is being asked or has refused.
+
+        Args:
+            device: what its page is to show meanwhile, so that a session that wants the same is ready the sooner.
+        """
         if not pod.waits or pod.over or not pod.address:
             return
         if pod.uid in self.refused or self._polls.running(pod.uid):
@@ -60,7 +65,7 @@ class PoolAgents:
         except KeyError:
             self.refused[pod.uid] = f"agent key {pod.token_key!r} is no longer in the key ring"
             return
-        self._polls.start(pod.uid, partial(self._once, pod, token))
+        self._polls.start(pod.uid, partial(self._once, pod, token, device))
 
     def forget(self, uid: str) -> None:
         """Ask no more, and forget what was said."""
@@ -79,12 +84,14 @@ class PoolAgents:
         """Ask nobody any more."""
         await self._polls.close()
 
-    async def _once(self, pod: PodView, token: str) -> Answer | None:
+    async def _once(self, pod: PodView, token: str, device: Device | None) -> Answer | None:
         now = self._store.pods.by_uid(pod.uid)
         if now is None or not now.waits:
             return Answer(refusal="the pod is gone")
         try:
-            return Answer(holder=await self._agents.holder(pod.address, token))
+            if device is None:
+                return Answer(holder=await self._agents.holder(pod.address, token))
+            return Answer(holder=await self._agents.prepare(pod.address, token, Prepare(device=device)))
         except AgentProblem as problem:
             return None if problem.code is ProblemCode.STARTING else Answer(refusal=str(problem))
         except AgentError:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Final
 
-from driftstack_common.kinds import Pool
+from driftstack_common.kinds import Device, Pool
 from driftstack_common.times import now
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.pools.demand import Demand
@@ -29,6 +29,7 @@ class Memory:
         desired: how many warm pods were wanted last.
         written_at: when the status was written.
         short_since: since when the pool has lacked warm pods.
+        device: what the last session that took a pod showed.
         problem: why the last pod that failed did; None after one has become warm.
     """
 
@@ -38,6 +39,7 @@ class Memory:
         self.demand = Demand(clock)
         self.hits, self.misses = pool.status.hits, pool.status.misses
         self.problem: End | None = None
+        self.device: Device | None = None
         self.start_seconds = USUAL_START
         self.desired = 0
         self.written_at = -math.inf

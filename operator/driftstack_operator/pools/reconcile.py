@@ -8,8 +8,9 @@ from typing import Final
 
 from driftstack_common.agent_client import AgentClient
 from driftstack_common.agent_token import KeyRing
-from driftstack_common.kinds import Pool, Session
+from driftstack_common.kinds import Device, Pool, Session
 from driftstack_common.kube.client import KubeClient
+from driftstack_common.names import DEFAULT_ARCHETYPE
 from driftstack_common.times import now
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.pods.outcome import hopeless, outcome, stuck
@@ -85,11 +86,12 @@ class Pools:
 
     # -- what sessions do
 
-    def take(self, pod: PodView, session: str) -> None:
-        """A session takes a pod; it is kept for it until `release`."""
+    def take(self, pod: PodView, session: str, device: Device) -> None:
+        """A session takes a pod; it is kept for it until `release`. The next are likely to want this device too."""
         memory = self._memory(pod.pool)
         if memory is not None:
             memory.gone(pod.name)
+            memory.device = device
         self._pool_agents.forget(pod.uid)
         self.index.take(pod, session)
 
@@ -247,7 +249,15 @@ class Pools:
 
     def _ask(self, pod: PodView) -> None:
         if not self.index.offered(pod.uid) and pod.uid not in self.index.kept():
-            self._pool_agents.ask(pod)
+            self._pool_agents.ask(pod, self._device(pod.pool))
+
+    def _device(self, pool: str) -> Device | None:
+        """Return what warm pods show: what the last session wanted, at first the catalogue's default."""
+        memory = self._memory(pool)
+        if memory is not None and memory.device is not None:
+            return memory.device
+        archetype = self._store.archetypes.get(self._settings.system_namespace, DEFAULT_ARCHETYPE)
+        return archetype.spec.device if archetype is not None else None
 
     def _usable(self, uid: str) -> PodView | None:
         pod = self._store.pods.by_uid(uid)
@@ -261,19 +271,16 @@ class Pools:
         """Write the status if it is due; return when it will be."""
         pods = self._waiting(pool.metadata.name)
         ready = sum(self.index.offered(pod.uid) for pod in pods)
-        claimed = len(self._store.pods.group(serving_group(pool.metadata.name)))
         count = Count(
             desired=wanted,
             ready=ready,
             starting=len(pods) - ready,
-            claimed=claimed,
+            claimed=len(self._store.pods.group(serving_group(pool.metadata.name))),
             hits=memory.hits,
             misses=memory.misses,
             short_for=short_for,
         )
-        self._metrics.show_pool(
-            pool.metadata.name, warm=ready, starting=count.starting, claimed=claimed, desired=wanted
-        )
+        self._metrics.show_pool(pool.metadata.name, count)
         problem = next((found for pod in pods if (found := hopeless(pod) or stuck(pod))), memory.problem)
         status = status_of(pool, count, problem, now())
         due = due_in(pool.status, status, memory.since_written())

@@ -143,7 +143,7 @@ class Starting:
         track, pod = self._tracks.of(session), action.pod
         track.reserved = True  # before the first await, as in create_pod
         self._pools.begins(session.uid, pod.pool)
-        self._pools.take(pod, session.uid)
+        self._pools.take(pod, session.uid, action.archetype.spec.device)
         if track.asked_pod != pod.uid:
             self.forget_claim(session.uid)
         if track.claim is None:

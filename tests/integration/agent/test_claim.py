@@ -10,7 +10,7 @@ import pytest
 
 from driftstack_common.agent_client import AgentClient, AgentProblem, AgentUnreachable
 from driftstack_common.kinds.archetype import Device, Viewport
-from driftstack_common.protocol import AgentState, Claim, Claimed, ProblemCode
+from driftstack_common.protocol import AgentState, Claim, Claimed, Prepare, ProblemCode
 from tests.integration.agent.conftest import StartPod
 from tests.integration.agent.pod import DESKTOP, SESSION, Driver, Pod, new_http
 from tests.integration.agent.site import Site
@@ -154,3 +154,21 @@ async def test_it_says_whose_it_is(driver: Driver) -> None:
     with pytest.raises(AgentProblem) as caught:
         await driver.client.holder(pod.address, "0" * 64)
     assert caught.value.code is ProblemCode.UNAUTHORIZED
+
+
+@pytest.mark.parametrize("prepared", [PHONE, DESKTOP])
+async def test_a_device_that_was_prepared_is_no_ones_until_it_is_claimed(
+    driver: Driver, site: Site, prepared: Device
+) -> None:
+    pod, client = driver.pod, driver.client
+    await driver.ready()
+    assert await client.prepare(pod.address, pod.token, Prepare(device=prepared)) is None
+    unknown = msgspec.structs.replace(prepared, timezone="Nowhere/Atall")
+    assert await client.prepare(pod.address, pod.token, Prepare(device=unknown)) is None
+    assert await client.prepare(pod.address, pod.token, Prepare(device=prepared)) is None
+    await driver.claim(device=PHONE)
+    assert await client.prepare(pod.address, pod.token, Prepare(device=DESKTOP)) == SESSION, "it shows its own"
+    await navigate(driver, f"{site.base}/device")
+    shown = json.loads(await page_title(driver))
+    assert (shown["width"], shown["ratio"], shown["touch"], shown["zone"]) == (980, 3, 5, "Europe/Berlin")
+    assert shown["ua"] == PHONE.user_agent

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from driftstack_common.agent_client import AgentClient, AgentError
 from driftstack_common.guard import Guard
-from driftstack_common.kinds import StepCounts
+from driftstack_common.kinds import Device, StepCounts
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import NODE, POD, KubeClient
 from driftstack_common.kube.errors import (
@@ -26,7 +26,7 @@ from driftstack_common.kube.errors import (
     NamespaceTerminating,
     NotFound,
 )
-from driftstack_common.protocol import Activity, AgentState, Claim, Claimed, Health
+from driftstack_common.protocol import Activity, AgentState, Claim, Claimed, Health, Prepare
 
 Body = dict[str, Any]
 Key = tuple[str, str, str]
@@ -255,6 +255,7 @@ class FakeAgents(AgentClient):
         problem: raised instead of an answer.
         step: what `activity` says is running.
         usage: what `activity` says was done.
+        prepared: devices that warm agents were told to show, by address.
         holders: sessions by the address of the agent that they hold.
         living: answer on a silent node; otherwise the node took them along.
     """
@@ -266,6 +267,7 @@ class FakeAgents(AgentClient):
         self.usage: dict[str, StepCounts] = {}
         self.living = False
         self.holders: dict[str, str] = {}
+        self.prepared: dict[str, Device] = {}
 
     def guarded(self, guard: Guard) -> AgentClient:
         return self
@@ -283,6 +285,10 @@ class FakeAgents(AgentClient):
         if self.problem is not None:
             raise self.problem
         return self.holders.get(address)
+
+    async def prepare(self, address: str, token: str, prepare: Prepare, *, timeout: float = 0) -> str | None:
+        self.prepared[address] = prepare.device
+        return await self.holder(address, token)
 
     async def health(self, address: str, *, timeout: float = 0) -> Health:
         if not self.living:

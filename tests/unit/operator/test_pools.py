@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from driftstack_common.agent_client import AgentProblem, AgentUnreachable
-from driftstack_common.kinds import Pool, Session
+from driftstack_common.kinds import Archetype, Pool, Session
 from driftstack_common.kube.client import NODE, POD
 from driftstack_common.kube.errors import Conflict, Forbidden, Invalid, KubeError, Unreachable
 from driftstack_common.names import LABEL_SESSION, LABEL_STATE
 from driftstack_common.protocol import ProblemCode
-from tests.unit.operator.builders import NAMESPACE, UID, Body, ended, waiting
+from tests.unit.operator.builders import NAMESPACE, UID, Body, archetype_body, ended, waiting
 from tests.unit.operator.rig import BROWSERS, Rig
 
 OTHER = "22222222-2222-4333-8444-555555555555"
@@ -65,6 +65,19 @@ async def test_session_gets_a_warm_pod_that_is_no_longer_the_pools() -> None:
     assert pod["metadata"]["labels"][LABEL_STATE] == "claimed"
     assert pod["metadata"]["annotations"]["driftstack.dev/session-ref"] == f"{NAMESPACE}/one"
     assert [claim.session for _, _, claim in rig.agents.claimed] == [UID]
+
+
+async def test_warm_pods_show_the_device_that_was_wanted_last() -> None:
+    rig = await full(1)
+    usual = set(rig.agents.prepared.values())
+    assert [device.viewport.width for device in usual] == [1280], "the catalogue's default"
+    archetype = archetype_body("phone")
+    archetype["spec"]["device"] = {"viewport": {"width": 390, "height": 844}}
+    rig.kube.put(Archetype.KIND, archetype)
+    rig.create(spec={"archetype": "phone"})
+    await rig.warm()
+    (next_one,) = rig.warm_pods()
+    assert rig.agents.prepared[next_one["status"]["podIP"] + ":8300"].viewport.width == 390
 
 
 async def test_warm_start_costs_a_patch_a_status_and_its_replacement() -> None:
