@@ -17,6 +17,7 @@ from driftstack_common.names import AGENT_PORT
 from driftstack_common.protocol import (
     CLAIM_PATH,
     HEALTH_PATH,
+    PREPARE_PATH,
     STATUS,
     Activity,
     AgentState,
@@ -49,7 +50,7 @@ class Agents:
             claim = msgspec.json.decode(await request.read(), type=Claim)
             return self._claim(token, claim.session)
         holder = self._holders.get(token)
-        if request.path == CLAIM_PATH:
+        if request.path in (CLAIM_PATH, PREPARE_PATH):
             return _answer(Holder(session=holder))
         if holder is not None and request.path == f"/sessions/{holder}":
             return _answer(Activity(session=holder, step=None, idle_seconds=0.0))

@@ -93,6 +93,8 @@ class PoolAgents:
                 return Answer(holder=await self._agents.holder(pod.address, token))
             return Answer(holder=await self._agents.prepare(pod.address, token, Prepare(device=device)))
         except AgentProblem as problem:
+            if problem.code is ProblemCode.NOT_FOUND and device is not None:  # an agent from before an upgrade
+                return await self._once(pod, token, None)
             return None if problem.code is ProblemCode.STARTING else Answer(refusal=str(problem))
         except AgentError:
             return None

@@ -80,6 +80,20 @@ async def test_warm_pods_show_the_device_that_was_wanted_last() -> None:
     assert rig.agents.prepared[next_one["status"]["podIP"] + ":8300"].viewport.width == 390
 
 
+async def test_agents_from_before_an_upgrade_are_only_asked() -> None:
+    rig = rig_of(1)
+
+    async def prepare(*_: Any, **__: Any) -> str | None:
+        raise AgentProblem(ProblemCode.NOT_FOUND, "there is no POST /prepare")
+
+    rig.agents.prepare = prepare  # type: ignore[method-assign]
+    await rig.prime()
+    await rig.warm()
+    rig.create()
+    await rig.settle()
+    assert status_of(rig)["pool"] == "hit"
+
+
 async def test_warm_start_costs_a_patch_a_status_and_its_replacement() -> None:
     rig = await full(1)
     rig.kube.calls.clear()
