@@ -15,8 +15,9 @@ from driftstack_operator.reasons import End
 
 FIRST_BACKOFF: Final = 1.0
 LONGEST_BACKOFF: Final = 300.0
-FORGIVEN: Final = 60.0
-"""Seconds beyond the last back-off without a failure after which failures no longer count."""
+FORGIVEN: Final = 300.0
+"""Seconds beyond the last back-off without a failure after which failures no longer count; a pod that never answers
+takes more than a minute to fail."""
 USUAL_START: Final = 1.0
 """Seconds that a warm pod takes to start, before one has been seen to."""
 

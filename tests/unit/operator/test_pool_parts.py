@@ -16,6 +16,7 @@ from driftstack_operator.pools.index import WarmPods
 from driftstack_operator.pools.memory import FORGIVEN, LONGEST_BACKOFF, Memory
 from driftstack_operator.pools.status import DIP, LAZY, PACE, Count, body_of, due_in, status_of
 from driftstack_operator.reasons import Reason, end
+from driftstack_operator.settings import load_settings
 from tests.unit.operator.builders import archetype_body, pod, pool, session
 
 
@@ -167,6 +168,16 @@ class TestMemory:
         assert memory.warmed("warm-1") is None, "not twice"
         memory.gone("warm-1")
         assert memory.age(view) > 1000, "by the API server's time"
+
+    def test_pods_that_never_answer_wait_ever_longer(self) -> None:
+        clock = Clock()
+        memory = Memory(pool(), clock)
+        waits = []
+        for _ in range(4):
+            memory.failed("warm-1", end(Reason.START_FAILED, "the agent did not answer in time"))
+            waits.append(memory.blocked_for())
+            clock.now += memory.blocked_for() + load_settings().start_timeout_seconds + 5
+        assert waits == [1, 2, 4, 8]
 
     def test_pods_that_fail_together_count_once(self) -> None:
         clock = Clock()
