@@ -74,7 +74,7 @@ class Outcomes:
             await self._patch(delivery, status)
 
     async def _current(self, delivery: WebhookDelivery) -> WebhookDelivery | None:
-        """Return what the object is now, None when it is gone; as it was when that can't be read."""
+        """Return what the object is now, None when it is gone; the very one given when that can't be read."""
         meta = delivery.metadata
         try:
             body = await self._kube.get(WebhookDelivery.KIND, meta.namespace, meta.name)

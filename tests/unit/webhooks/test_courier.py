@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from driftstack_common.kinds import DeliveryPhase, WebhookDelivery, WebhookEndpoint
 from driftstack_common.kube.client import SECRET as SECRET_KIND
+from driftstack_common.kube.errors import Conflict, KubeError
 from driftstack_operator.webhooks.courier import AT_ONCE
 from driftstack_operator.webhooks.lanes import FIRST_LIMIT, MOST
 from driftstack_operator.webhooks.schedule import Answer
@@ -273,6 +274,20 @@ async def test_outcome_is_written_when_the_api_server_is_back_and_nothing_is_sen
     one = delivery(rig.put(endpoint_body()))
     rig.break_writes(20)
     rig.put_delivery(one)
+    await asyncio.sleep(HOUR)
+    assert (len(rig.sender.attempts), rig.status(one)["phase"]) == (1, "delivered")
+
+
+@in_virtual_time
+async def test_outcome_of_a_delivery_that_can_not_be_read_is_tried_with_pauses(rig: Rig) -> None:
+    one = delivery(rig.put(endpoint_body()))
+    for verb, error in (("patch", Conflict("changed", status=409)), ("get", KubeError("away", status=503))):
+        for _ in range(20):
+            rig.kube.fail(verb, WebhookDelivery.KIND.plural, error)
+    rig.put_delivery(one)
+    await asyncio.sleep(1)
+    assert len(rig.sender.attempts) == 1
+    assert sum(plural == WebhookDelivery.KIND.plural for _, plural, _ in rig.kube.calls) < 6
     await asyncio.sleep(HOUR)
     assert (len(rig.sender.attempts), rig.status(one)["phase"]) == (1, "delivered")
 
