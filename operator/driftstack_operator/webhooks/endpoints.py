@@ -100,7 +100,9 @@ class Endpoints:
         """Write each status that is no longer true."""
         due, self._stale = self._stale | self._unready, set()
         for uid in due:
-            if self._owns(uid) and uid in self._known:
+            if uid not in self._known:
+                self._tallies.pop(uid, None)  # an attempt has outlived its endpoint
+            elif self._owns(uid):
                 try:
                     await self._write(uid)
                 except NotFound:
@@ -125,6 +127,8 @@ class Endpoints:
         except KubeError:
             self._tallies[uid] = tally.plus(self._tallies.get(uid, Tally()))
             raise
+        if uid not in self._known:  # it went before the answer came
+            return
         written = from_body(WebhookEndpoint, stored)
         if written.failed and not endpoint.failed:
             logger.warning("endpoint disabled", namespace=meta.namespace, endpoint=meta.name)

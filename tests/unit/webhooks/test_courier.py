@@ -6,8 +6,10 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 from driftstack_common.kinds import DeliveryPhase, WebhookDelivery, WebhookEndpoint
+from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import SECRET as SECRET_KIND
 from driftstack_common.kube.errors import Conflict, KubeError
 from driftstack_operator.webhooks.courier import AT_ONCE
@@ -436,6 +438,31 @@ async def test_deleted_endpoint_is_forgotten(rig: Rig) -> None:
     await asyncio.sleep(HOUR)
     assert len(rig.sender.attempts) == 1
     assert rig.courier._lanes == {}
+
+
+@in_virtual_time
+async def test_endpoint_that_goes_while_it_is_sent_to_or_written_is_forgotten(rig: Rig) -> None:
+    async def slowly() -> Answer:
+        await asyncio.sleep(5)
+        return REFUSING
+
+    rig.sender.answer = lambda *_: slowly()
+    one = delivery(rig.put(endpoint_body()))
+    rig.put_delivery(one)
+    patch = rig.kube.merge_patch
+
+    async def overtaken(kind: Kind, namespace: str | None, name: str, *words: Any) -> Any:
+        answer = await patch(kind, namespace, name, *words)
+        if kind is WebhookEndpoint.KIND:
+            rig.kube.vanish(kind, namespace, name)
+        return answer
+
+    rig.kube.merge_patch = overtaken  # type: ignore[method-assign]
+    await asyncio.sleep(2)
+    assert not [key for key in rig.kube.objects if key[0] == WebhookEndpoint.KIND.plural]
+    rig.kube.vanish(WebhookDelivery.KIND, *one.key)
+    await asyncio.sleep(60)
+    assert (rig.endpoints._known, rig.endpoints._tallies, rig.courier._lanes) == ({}, {}, {})
 
 
 @in_virtual_time
