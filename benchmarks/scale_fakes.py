@@ -27,7 +27,7 @@ from driftstack_cluster.layout import Layout
 from driftstack_cluster.progress import Progress
 from driftstack_cluster.shell import local_environment, run
 from driftstack_common.kinds import Pool
-from driftstack_common.kube.client import NODE, Body, KubeClient
+from driftstack_common.kube.client import NODE, POD, Body, KubeClient
 from driftstack_common.kube.errors import AlreadyExists, NotFound
 from driftstack_common.names import BROWSER_NAMESPACE, DEFAULT_POOL
 
@@ -35,6 +35,7 @@ KWOK: Final = "sigs.k8s.io/kwok/cmd/kwok@v0.8.0"
 PODS_PER_NODE: Final = 110
 """What a kubelet takes by default."""
 NODES_READY: Final = 60.0
+PODS_GONE: Final = 60.0
 TYPE: Final = {"type": "kwok"}
 TAINT: Final = {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}
 BEFORE: Final = "driftstack.dev/bench-before"
@@ -153,8 +154,16 @@ class Fakes:
             await asyncio.sleep(0.2)
 
     async def remove_nodes(self) -> None:
-        """Delete all fake nodes; their pods have to be gone."""
-        for node in await self._nodes():
+        """Delete all fake nodes once their pods are gone: without kwok nobody would end them."""
+        nodes = await self._nodes()
+        names = {node["metadata"]["name"] for node in nodes}
+        deadline = time.monotonic() + PODS_GONE
+        while time.monotonic() < deadline:
+            pods = (await self._kube.list_objects(POD, BROWSER_NAMESPACE))["items"]
+            if not any(pod["spec"].get("nodeName") in names for pod in pods):
+                break
+            await asyncio.sleep(0.5)
+        for node in nodes:
             with contextlib.suppress(NotFound):
                 await self._kube.delete(NODE, None, node["metadata"]["name"])
 
