@@ -92,10 +92,12 @@ class Outbox:
         Raises:
             Unreachable: that is not known now; ask again.
         """
-        if (
-            not self._enabled or self._reflector.unserved
-        ):  # a chart from before webhooks, whose CRDs were not updated
+        if not self._enabled:
             return False
+        if self._reflector.unserved:
+            # A chart from before webhooks, whose CRDs were not updated; or an API server that is starting:
+            # then those that were known are there.
+            return namespace in self._by_namespace
         if self._reflector.age > CERTAIN:
             raise Unreachable("webhook endpoints are not known for certain now")
         return namespace in self._by_namespace
