@@ -140,6 +140,13 @@ async def test_cluster_without_webhooks_ends_sessions_all_the_same(gone: bool) -
     assert rig.session() is None
 
 
+async def test_kind_that_is_not_served_for_a_moment_loses_no_event(rig: Rig) -> None:
+    rig.operator.outbox._reflector.unserved = True
+    delete(rig)
+    await rig.settle()
+    assert (rig.session(), len(deliveries(rig))) == (None, 1)
+
+
 async def test_delivery_that_can_never_be_stored_holds_nobody_back(rig: Rig) -> None:
     rig.kube.fail("create", "webhookdeliveries", KindGone("no such kind", status=404))
     delete(rig)
