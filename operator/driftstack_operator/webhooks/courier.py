@@ -30,7 +30,9 @@ IN_HAND: Final = 512
 KEY_RETRY: Final = 3.0
 SWEEP: Final = 15.0
 MOST_SWEPT: Final = 100
-"""Waiting deliveries of one endpoint that are written to in one sweep."""
+"""Waiting deliveries of one endpoint that are given up in one sweep."""
+MOST_HELD: Final = 5_000
+"""Deliveries that may wait for one endpoint that is paused or lacks its key: facade and dispatcher remember all."""
 
 logger = get_logger(__name__)
 
@@ -135,12 +137,17 @@ class Courier:
             self._telling = self._start(self._tell(news), "tell")
 
     def _waiting(self, uid: str, lane: Lane, why: str) -> list[WebhookDelivery]:
-        """Give up what is too old; return what of the rest does not say yet why it waits."""
+        """Give up what is too old or too much; return what of the rest does not say yet why it waits."""
         known = [delivery for key in lane.due if (delivery := self._plans.get(key)) is not None]
-        old = [each for each in known if self._clock() - each.spec.created_at > self._longest]
-        for delivery in old[:MOST_SWEPT]:
+        surplus = len(known) - MOST_HELD
+        hopeless = [
+            (each, "too many wait" if place < surplus else "too old")
+            for place, each in enumerate(known)
+            if place < surplus or self._clock() - each.spec.created_at > self._longest
+        ]
+        for delivery, cause in hopeless[:MOST_SWEPT]:
             lane.take(delivery.key)
-            self._start(self._give_up(uid, lane, delivery, f"too old; {why}"), "give-up")
+            self._start(self._give_up(uid, lane, delivery, f"{cause}; {why}"), "give-up")
         return [each for each in known if each.status.last_error != why and each.key in lane.due]
 
     async def _tell(self, news: list[tuple[WebhookDelivery, str]]) -> None:

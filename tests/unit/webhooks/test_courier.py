@@ -7,11 +7,13 @@ import functools
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 from driftstack_common.kinds import DeliveryPhase, WebhookDelivery, WebhookEndpoint
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import SECRET as SECRET_KIND
 from driftstack_common.kube.errors import Conflict, KubeError
+from driftstack_operator.webhooks import courier
 from driftstack_operator.webhooks.courier import AT_ONCE
 from driftstack_operator.webhooks.lanes import FIRST_LIMIT, MOST
 from driftstack_operator.webhooks.schedule import Answer
@@ -187,6 +189,19 @@ async def test_what_waits_too_long_is_given_up(rig: Rig) -> None:
     assert rig.status(one)["lastError"] == "too old; held: the endpoint is paused"
     assert rig.endpoint_status()["counts"]["dlq"] == 1
     assert rig.endpoint_status()["consecutiveFailures"] == 0
+
+
+@in_virtual_time
+async def test_only_so_many_wait_for_one_endpoint(rig: Rig) -> None:
+    hook = rig.put(endpoint_body(paused=True))
+    held = [delivery(hook, event + 1) for event in range(5)]
+    for one in held:
+        rig.put_delivery(one)
+    with patch.object(courier, "MOST_HELD", 3):
+        await asyncio.sleep(60)
+    phases = [rig.status(one).get("phase", "pending") for one in held]
+    assert phases == ["dlq", "dlq", "pending", "pending", "pending"], "the oldest go"
+    assert rig.status(held[0])["lastError"] == "too many wait; held: the endpoint is paused"
 
 
 @in_virtual_time
