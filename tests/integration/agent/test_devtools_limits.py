@@ -108,7 +108,10 @@ async def test_a_browser_that_dies_ends_the_socket(driver: Driver) -> None:
     await driver.claim()
     async with Client(driver) as client:
         os.kill(driver.pod.processes()[0], signal.SIGKILL)
-        assert await client.closed() == (CloseCode.BROWSER_FAILED, "browser-crashed")
+        code, why = await client.closed()
+        # Its pipe may be seen to close before its process is seen to end.
+        assert code == CloseCode.BROWSER_FAILED
+        assert why in ("browser-crashed", "Chromium closed the connection")
 
 
 async def test_closing_the_browser_only_closes_the_socket(driver: Driver, site: Site) -> None:

@@ -53,8 +53,8 @@ async def client() -> AsyncIterator[KubeClient]:
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
-        ("page", Unreachable, "JSONDecodeError"),
-        ("nothing", Unreachable, "JSONDecodeError"),
+        ("page", Unreachable, "DecodeError"),
+        ("nothing", Unreachable, "DecodeError"),
         ("text", KubeError, "bad gateway"),
         ("list", KubeError, "answered 503"),
         ("status", NotFound, "no such pod"),

@@ -112,6 +112,8 @@ async def test_status_that_is_none_is_no_answer() -> None:
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 042 What\r\nContent-Length: 0\r\n\r\n")
         await writer.drain()
+        writer.close()
+        await writer.wait_closed()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
