@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -64,6 +65,7 @@ def _traces() -> set[str]:
     found |= {f"group {path}" for root in cgroups.hierarchies() for path in root.glob("*") if path.is_dir()}
     for folder in ("/run", "/run/lock", "/run/containerd/s", "/var/lib", "/var/lib/driftstack", "/var/log"):
         found |= {f"file {path}" for path in Path(folder).glob("*")}
+    found -= {f"file {path}" for path in _sockets_of_others()}
     found |= {f"route {line}" for line in _lines("ip", "route")}
     found |= {f"rule {line}" for line in _lines("iptables-save") if line.startswith("-A")}
     return {
@@ -71,6 +73,17 @@ def _traces() -> set[str]:
         for trace in found
         if "driftstack" not in trace or f"driftstack{INSTANCE}" in trace or "node7" in trace
     }
+
+
+def _sockets_of_others() -> set[str]:
+    """Return the sockets of shims of other instances, whose pods may come and go meanwhile."""
+    addresses = Path("/run").glob("driftstack*/*/containerd/io.containerd.runtime.v2.task/*/*/address")
+    others = [path for path in addresses if not path.is_relative_to(LAYOUT.run)]
+    found = set()
+    for path in others:
+        with contextlib.suppress(FileNotFoundError):
+            found.add(path.read_text().strip().removeprefix("unix://"))
+    return found
 
 
 def _lines(*argv: str) -> list[str]:
