@@ -216,6 +216,11 @@ def test_leases_that_are_changed_are_the_components_own(render: Render) -> None:
     ]
 
 
+def test_keys_stay_when_the_chart_no_longer_makes_them(render: Render) -> None:
+    rings = [m for m in render("minimal-values.yaml") if m["kind"] == "Secret"]
+    assert [ring["metadata"]["annotations"] for ring in rings] == [{"helm.sh/resource-policy": "keep"}] * 2
+
+
 def test_own_keys_are_not_replaced(render: Render) -> None:
     made = {m["metadata"]["name"]: m["data"] for m in render("minimal-values.yaml") if m["kind"] == "Secret"}
     assert list(made) == ["driftstack-agent-key", "driftstack-connect-key"]

@@ -51,6 +51,17 @@ def test_wrong_manifests_say_what_is_wrong(installation: Installation, kubectl: 
     assert kubectl.ok("get", "bs", "-o", "name") == ""
 
 
+@pytest.mark.parametrize("never", ["2027-02-30T00:00:00Z", "2027-04-31T12:00:00+01:00", "2027-01-01T24:30:00Z"])
+def test_times_that_the_calendar_does_not_have_are_refused(kubectl: Kubectl, account: Tenant, never: str) -> None:
+    """The key goes on as it is: nobody could say from when on it is refused."""
+    change = json.dumps({"spec": {"expiresAt": never}})
+    assert "must be of type date-time" in kubectl.refused("patch", "akey", "e2e", "--type=merge", "-p", change)
+    overrides = json.dumps({"spec": {"overrides": {"expiresAt": never, "concurrentSessions": 1}}})
+    assert "must be of type date-time" in kubectl.refused(
+        "patch", "account", account.name, "--type=merge", "-p", overrides
+    )
+
+
 def test_an_unknown_archetype_is_told_in_the_record(
     kubectl: Kubectl, account: Tenant, kube: pykube.HTTPClient
 ) -> None:

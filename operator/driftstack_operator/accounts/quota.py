@@ -29,6 +29,7 @@ SHAKEN: Final = "count/replicationcontrollers"
 """The unrelated key whose number changes."""
 OBJECT_QUOTAS: Final = (KEY_QUOTA, ARCHETYPE_QUOTA, WEBHOOK_QUOTA)
 _UNSHAKEN: Final = 1_000_000
+_SUFFIXES: Final = {"k": 10**3, "M": 10**6, "G": 10**9}
 
 
 class QuotaView(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,5 +92,6 @@ def miscounted(quota: QuotaView | None, live: int) -> bool:
 
 
 def _number(text: str | None) -> int | None:
-    """Counts are whole numbers, but a quantity may be written `1k`: such a one is not ours."""
-    return int(text) if text is not None and str(text).isdigit() else None
+    """Return a count; the API server writes 1000 as `1k`, as it does with all quantities."""
+    whole, power = (text[:-1], _SUFFIXES[text[-1:]]) if text and text[-1] in _SUFFIXES else (text, 1)
+    return int(whole) * power if whole is not None and str(whole).isdigit() else None

@@ -53,6 +53,17 @@ def test_miscounted(used: str | None, live: int, wrong: bool) -> None:
     assert miscounted(view(8, hard="8", used=used), live) is wrong
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("999", 999), ("1k", 1000), ("12k", 12_000), ("3M", 3_000_000), ("1500m", None), ("k", None)],
+)
+def test_numbers_as_the_api_server_writes_them(written: str, meant: int | None) -> None:
+    body = build_quota("acme", "acct-acme", 8, OBJECTS)
+    body["spec"]["hard"] = {SESSION_QUOTA: written, KEY_QUOTA: written}
+    quota = read_quota(body)
+    assert (quota.spec_limit, quota.objects) == (meant, {KEY_QUOTA: meant or 0})
+
+
 def test_shaking_changes_the_unrelated_key_each_time() -> None:
     first = view()
     second = read_quota(build_quota("acme", "acct-acme", 8, OBJECTS, next_shake(first)))
