@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from driftstack_common.kinds import Phase, Record, Session
+from driftstack_common.kinds import Phase, Pool, Record, Session
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import EVENT, Body, KubeClient
 from driftstack_common.kube.errors import (
@@ -29,8 +29,10 @@ from driftstack_common.logging import get_logger
 from driftstack_common.names import API_VERSION
 from driftstack_common.times import format_time, now
 from driftstack_operator.metrics import Metrics
+from driftstack_operator.pods.view import PodView
 
 READY: Final = "Ready"
+GAVE_WAY: Final = "GaveWay"
 COMPONENT: Final = "driftstack-operator"
 PATIENCE: Final = 10.0
 """Seconds for which an Event is tried again that the API server's RBAC refuses, per namespace."""
@@ -46,7 +48,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         session: uid of the session it tells of; with the reason, its name.
-        kind, namespace, name, uid: the object it is about, the session or its record.
+        kind, namespace, name, uid: the object it is about: the session, its record, or a pool.
         at: when it happened, RFC 3339.
     """
 
@@ -119,6 +121,23 @@ def ready_event(session: Session) -> Event:
         reason=READY,
         message=f"ready after {status.ready_in} on pod {pod}",
         at=status.stages.ready or format_time(now()),
+    )
+
+
+def gave_way_event(session: Session, pod: PodView, warm: PodView, pool: Pool) -> Event:
+    """Return the Event of a warm pod that gave way to a session's; it is about the pool."""
+    meta = pool.metadata
+    whose = f"session {session.metadata.namespace}/{session.metadata.name}"
+    return Event(
+        session=session.uid,
+        kind=Pool.KIND,
+        namespace=meta.namespace or "",
+        name=meta.name,
+        uid=meta.uid,
+        type="Warning",
+        reason=GAVE_WAY,
+        message=f"warm pod {warm.name} on node {warm.node} gave way to {whose}: {pod.unschedulable}",
+        at=format_time(now()),
     )
 
 

@@ -11,7 +11,8 @@ import msgspec
 
 from driftstack_common.kinds import Account, Pool, Session
 from driftstack_common.kube.client import Body
-from driftstack_operator.pods.view import NodeView, PodView
+from driftstack_operator.pods.nodes import NodeView
+from driftstack_operator.pods.view import PodView
 from driftstack_operator.sessions.sight import account_name
 from driftstack_operator.sessions.tracks import Tracks
 from driftstack_operator.store import Shelf, Store
@@ -89,7 +90,7 @@ class Intake:
         if pod is None:
             return
         track = self._tracks.get(pod.session)
-        if track is not None:
+        if track is not None and not self._store.pods.group(pod.session):  # else it went for another
             track.lost_pod = msgspec.structs.replace(pod, gone=True)
         self._pod_changed(pod)
 

@@ -118,7 +118,7 @@ class Metrics:
         )
         self.pool_removed = Counter(
             "driftstack_pool_pods_removed",
-            "Warm pods removed: failed, outdated, surplus.",
+            "Warm pods removed: failed, outdated, surplus; gave-way to a session's pod that lacked room.",
             [*pool, "cause"],
             registry=self.registry,
         )

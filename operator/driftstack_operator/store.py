@@ -18,7 +18,8 @@ from driftstack_common.kube.client import Body
 from driftstack_common.logging import get_logger
 from driftstack_operator.accounts.binding import BindingView, read_binding
 from driftstack_operator.accounts.quota import QuotaView, read_quota
-from driftstack_operator.pods.view import NodeView, PodView, read_node, read_pod
+from driftstack_operator.pods.nodes import NodeView, read_node
+from driftstack_operator.pods.view import PodView, read_pod
 
 REMEMBERED: Final = 300.0
 """Seconds that a removed object's uid is remembered."""

@@ -1,4 +1,4 @@
-"""What the operator reads of a pod or node: a small, immutable view instead of a body of several kilobytes."""
+"""What the operator reads of a pod: a small, immutable view instead of a body of several kilobytes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from driftstack_common.times import parse_time
 
 ANNOTATION_TOKEN_KEY = "driftstack.dev/token-key"  # noqa: S105 - an annotation's name, not a token
 """On a browser pod: name of the key that the agent's token was made with."""
+NO_ROOM = ("Insufficient ", "Too many pods")
+"""What the scheduler says of nodes that lack room."""
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,16 +97,14 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
         return self.state == STATE_WARM and not self.session and not self.deleting
 
     @property
+    def lacks_room(self) -> bool:
+        """Whether no node takes it, and one at least would if it had room left."""
+        return any(word in (self.unschedulable or "") for word in NO_ROOM)
+
+    @property
     def over(self) -> bool:
         """Whether its container has ended, or never will run."""
         return self.terminated is not None or self.phase in ("Failed", "Succeeded")
-
-
-class NodeView(msgspec.Struct, frozen=True, kw_only=True):
-    """A node; silent when its kubelet has stopped reporting (Ready is Unknown, not False)."""
-
-    name: str
-    silent: bool
 
 
 def read_pod(body: Body) -> PodView:
@@ -139,13 +139,6 @@ def read_pod(body: Body) -> PodView:
         waiting=_waiting(container),
         terminated=_terminated(container),
     )
-
-
-def read_node(body: Body) -> NodeView:
-    """Return the view of a Node object."""
-    conditions: list[Body] = (body.get("status") or {}).get("conditions") or []
-    ready: Body = next((condition for condition in conditions if condition["type"] == "Ready"), {})
-    return NodeView(name=body["metadata"]["name"], silent=ready.get("status") == "Unknown")
 
 
 def _time(text: str | None) -> datetime | None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Final
 
-from driftstack_common.kinds import Device, Pool
+from driftstack_common.kinds import Device, Pool, PoolStatus
 from driftstack_common.times import now
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.pools.demand import Demand
@@ -29,9 +29,12 @@ class Memory:
         blocked_until: before that no pod is made (monotonic seconds).
         desired: how many warm pods were wanted last.
         written_at: when the status was written.
+        written: the status that was, and what the API server made of it: an older CRD drops what it doesn't know.
         short_since: since when the pool has lacked warm pods.
         device: what the last session that took a pod showed.
         problem: why the last pod that failed did; None after one has become warm.
+        gave_way: see `Count`.
+        unanswered: names of pods that were being made when the answer was lost.
     """
 
     def __init__(self, pool: Pool, clock: Callable[[], float] = time.monotonic) -> None:
@@ -40,10 +43,13 @@ class Memory:
         self.demand = Demand(clock)
         self.hits, self.misses = pool.status.hits, pool.status.misses
         self.problem: End | None = None
+        self.gave_way = ""
+        self.unanswered: set[str] = set()
         self.device: Device | None = None
         self.start_seconds = USUAL_START
         self.desired = 0
         self.written_at = -math.inf
+        self.written: tuple[PoolStatus, PoolStatus] | None = None
         self._failures = 0
         self.blocked_until = -math.inf
         self.short_since: float | None = None
@@ -62,6 +68,7 @@ class Memory:
         """Return for how many seconds the pool has lacked warm pods."""
         if not short:
             self.short_since = None
+            self.gave_way = ""
             return 0.0
         now = self._clock()
         if self.short_since is None:
@@ -113,6 +120,7 @@ class Memory:
         self._began = {name: at for name, at in self._began.items() if name in names}
         self._made = {name: at for name, at in self._made.items() if name in names}
         self._ran = {name: at for name, at in self._ran.items() if name in names}
+        self.unanswered.difference_update(names)
 
     def age(self, pod: PodView) -> float:
         """Return how old a pod is, seconds.
@@ -129,9 +137,10 @@ class Memory:
         """Return for how many seconds a pod has been seen to run."""
         return self._clock() - self._ran.setdefault(name, self._clock())
 
-    def wrote(self) -> None:
-        """The status was written."""
+    def wrote(self, status: PoolStatus, stored: PoolStatus) -> None:
+        """The status was written; stored is what became of it."""
         self.written_at = self._clock()
+        self.written = status, stored
 
     def since_written(self) -> float:
         """Return for how many seconds the status has not been written."""

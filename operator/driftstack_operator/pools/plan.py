@@ -1,7 +1,8 @@
 """What to do with a pool's pods: how many to start, which to remove. Pure.
 
 A refill costs what a session's start costs, on the same nodes. So it waits until no session is starting and none
-has just come; under a load that never pauses it goes on one pod at a time, since cold starts would cost more.
+has just come; under a load that never pauses it goes on one pod at a time, since cold starts would cost more. Where
+nodes are full, sessions come first.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ AT_ONCE: Final = 2
 REPLACED_AT_ONCE: Final = 0.1
 """Share of a pool's pods that are beyond their number while old ones are replaced; at least one pod."""
 LOOK_AGAIN: Final = 0.1
+LOOK_FOR_ROOM: Final = 1.0
 
 
 class Cause(StrEnum):
@@ -27,6 +29,7 @@ class Cause(StrEnum):
     FAILED = "failed"
     OUTDATED = "outdated"
     SURPLUS = "surplus"
+    GAVE_WAY = "gave-way"
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,12 +55,14 @@ class Calm(msgspec.Struct, frozen=True, kw_only=True):
         short_for: the pool has had too few pods.
         wait: quiet needed before a refill.
         patience: longest that a refill waits for quiet.
+        crowded: a session's pod waits for room on a node, which no refill is to take.
     """
 
     quiet_for: float = math.inf
     short_for: float = 0.0
     wait: float = 0.0
     patience: float = 0.0
+    crowded: bool = False
 
     @property
     def quiet(self) -> bool:
@@ -93,6 +98,10 @@ def plan(members: list[Member], desired: int, calm: Calm, *, nodes: int = 1, blo
         return Plan(delete=tuple(delete))
     if blocked_for > 0:
         return Plan(delete=tuple(delete), again=blocked_for)
+    if calm.crowded:
+        return Plan(delete=tuple(delete), again=LOOK_FOR_ROOM)
+    if any(m.pod.unschedulable is not None for m in starting):  # the scheduler has enough to try with
+        return Plan(delete=tuple(delete))
     room = _room(calm, lacking, nodes) - len(starting)
     create = max(0, min(wanted, room))
     return Plan(create=create, delete=tuple(delete), again=LOOK_AGAIN if room <= 0 and not calm.quiet else None)

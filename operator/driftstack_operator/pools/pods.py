@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from driftstack_common.agent_token import KeyRing
-from driftstack_common.kinds import Pool, PoolStatus
-from driftstack_common.kube.client import POD, KubeClient
-from driftstack_common.kube.errors import Conflict, KubeError, NotFound, Unreachable
+from driftstack_common.kinds import Pool, PoolStatus, from_body
+from driftstack_common.kube.client import POD, Body, KubeClient
+from driftstack_common.kube.errors import AlreadyExists, Conflict, KubeError, NotFound, Unreachable
 from driftstack_common.logging import get_logger
 from driftstack_common.names import warm_pod_name
 from driftstack_operator.metrics import Metrics
@@ -47,9 +47,9 @@ class PoolPods:
         """Start a warm pod; what refuses it is remembered as the pool's problem.
 
         Raises:
-            Unreachable: it may be there, or not: the watch tells.
+            Unreachable: it may be there, or not: the next try is for a pod of the same name.
         """
-        name = warm_pod_name()
+        name = memory.unanswered.pop() if memory.unanswered else warm_pod_name()
         body = build_warm_pod(
             pool,
             name,
@@ -59,19 +59,30 @@ class PoolPods:
         )
         memory.created(name)
         try:
-            self._store.pods.apply(await self._kube.create(POD, pool.metadata.namespace, body))
+            self._store.pods.apply(await self._create(body))
         except Unreachable:
+            memory.unanswered.add(name)
             raise
         except KubeError as error:
             memory.failed(name, end(Reason.START_FAILED, f"a warm pod could not be created: {error.message}"))
             return
         self._metrics.pool_started.labels(pool.metadata.name).inc()
 
-    async def delete(self, pod: PodView, cause: Cause, *, lost: bool) -> None:
+    async def _create(self, body: Body) -> Body:
+        meta = body["metadata"]
+        try:
+            return await self._kube.create(POD, meta["namespace"], body)
+        except AlreadyExists:  # made by a request whose answer was lost
+            return await self._kube.get(POD, meta["namespace"], meta["name"])
+
+    async def delete(self, pod: PodView, cause: Cause, *, lost: bool) -> bool:
         """Delete a pod as it is known: one that has been taken meanwhile is another version, and stays.
 
         Args:
             lost: its node is, so that nobody is there to stop it gently.
+
+        Returns:
+            Whether it goes.
         """
         grace = 0 if lost else None
         try:
@@ -80,20 +91,22 @@ class PoolPods:
             )
         except NotFound:
             self._store.pods.remove(pod.uid)
-            return
+            return True
         except Conflict:  # the watch brings what it is now
-            return
+            return False
         if answer.get("kind") == POD.name:
             self._store.pods.apply(answer)
         logger.info("warm pod removed", pod=pod.name, pool=pod.pool, cause=cause.value)
         self._metrics.pool_removed.labels(pod.pool, cause.value).inc()
+        return True
 
-    async def tell(self, pool: Pool, status: PoolStatus) -> None:
-        """Write the pool's status."""
+    async def tell(self, pool: Pool, status: PoolStatus) -> PoolStatus:
+        """Write the pool's status; return what the API server has made of it."""
         meta = pool.metadata
         patch = {"metadata": {"uid": meta.uid}, "status": body_of(status)}
         try:
             stored = await self._kube.merge_patch(Pool.KIND, meta.namespace, meta.name, patch, "status")
         except (NotFound, Conflict):  # it has gone, or another has its name
-            return
+            return pool.status
         self._store.pools.apply(stored)
+        return from_body(Pool, stored).status

@@ -21,6 +21,7 @@ from driftstack_operator.pools.index import WarmPods
 from driftstack_operator.pools.memory import Memory
 from driftstack_operator.pools.plan import Calm, Cause, Member, plan
 from driftstack_operator.pools.pods import PoolPods
+from driftstack_operator.pools.room import Room, in_order
 from driftstack_operator.pools.status import Count, due_in, status_of
 from driftstack_operator.reasons import End, Reason, end
 from driftstack_operator.settings import Settings
@@ -64,6 +65,7 @@ class Pools:
         self._metrics = metrics
         self._touch_pool = touch_pool
         self._touch_session = touch_session
+        self.room = Room(store, self._pool)
         self.begin()
 
     def begin(self) -> None:
@@ -71,6 +73,7 @@ class Pools:
         self.index = WarmPods(self._usable)
         self.starts = Starts()
         self.memories: dict[str, Memory] = {}
+        self._going: set[str] = set()
         self._pool_agents = PoolAgents(self._agents, self._store, self._keys, self._answered)
 
     async def close(self) -> None:
@@ -159,16 +162,48 @@ class Pools:
             short_for=short_for,
             wait=self._settings.refill_quiet_seconds,
             patience=self._settings.refill_patience_seconds,
+            crowded=bool(self.room.lacking()),
         )
         await self._remove_failed(members, memory)
         todo = plan(members, wanted, calm, nodes=len(self._store.nodes), blocked_for=memory.blocked_for())
         for pod, cause in todo.delete:
             await self._remove(pod, cause)
             memory.gone(pod.name)
-        await asyncio.gather(*(self._pods.create(pool, memory) for _ in range(todo.create)))
+        await self._create(pool, memory, todo.create)
         again = memory.blocked_for() or todo.again  # one that was just refused is tried again, too
         status_due = await self._tell(pool, memory, wanted, short_for)
         return min((seconds for seconds in (again, status_due) if seconds is not None), default=None)
+
+    async def make_room(self, pod: PodView, near: str) -> PodView | None:
+        """Have warm pods give way to a session's pod; return the one that frees room on a node.
+
+        Args:
+            near: the node where one gave way to it before, if any.
+        """
+        waiting = [each for pool in self._store.pools.values() for each in self._waiting(pool.metadata.name)]
+        ready = {each.uid for each in waiting if self.index.offered(each.uid)}
+        for each in in_order(waiting, ready, pod.pool, near):
+            useful = not each.node or self.room.on(each.node, pod)
+            if useful and await self._give_way(each, pod) and each.node:
+                return each
+        return None
+
+    async def _give_way(self, warm: PodView, pod: PodView) -> bool:
+        if not await self._remove(warm, Cause.GAVE_WAY):
+            return False
+        memory = self._memory(warm.pool)
+        if memory is not None:
+            memory.gone(warm.name)
+            memory.gave_way = pod.unschedulable or ""
+        self._touch_pool(warm.pool)
+        return True
+
+    async def _create(self, pool: Pool, memory: Memory, count: int) -> None:
+        """Start so many pods; whatever becomes of one, all have ended before the pool is looked at again."""
+        pods = (self._pods.create(pool, memory) for _ in range(count))
+        for result in await asyncio.gather(*pods, return_exceptions=True):
+            if result is not None:
+                raise result
 
     def _waiting(self, name: str) -> list[PodView]:
         kept = self.index.kept()
@@ -209,13 +244,19 @@ class Pools:
     def _lost_in(self, pod: PodView) -> float | None:
         return self._store.node_lost_in(pod.node, self._settings.node_patience_seconds)
 
-    async def _remove(self, pod: PodView, cause: Cause) -> None:
-        if pod.uid in self.index.kept():  # a session took it while others were removed
-            return
+    async def _remove(self, pod: PodView, cause: Cause) -> bool:
+        """Remove a pod; return whether it goes now."""
+        # A session took it while others were removed, or it is being removed for another reason.
+        if pod.uid in self.index.kept() or pod.uid in self._going:
+            return False
+        self._going.add(pod.uid)
         # Before the first await: nobody takes a pod that is about to go.
         self.index.forget(pod.uid)
         self._pool_agents.forget(pod.uid)
-        await self._pods.delete(pod, cause, lost=self._lost_in(pod) == 0)
+        try:
+            return await self._pods.delete(pod, cause, lost=self._lost_in(pod) == 0)
+        finally:
+            self._going.discard(pod.uid)
 
     # -- agents
 
@@ -240,6 +281,9 @@ class Pools:
         took = memory.warmed(pod.name) if memory is not None else None
         if took is not None:
             self._metrics.pool_refill.labels(pod.pool).observe(took)
+        for lacking in self.room.lacking():  # its session may have this one
+            if lacking.pool == pod.pool:
+                self._touch_session(lacking.session)
 
     def _still_wants(self, session: Session | None) -> bool:
         """Whether a session has not got a pod yet."""
@@ -279,15 +323,17 @@ class Pools:
             hits=memory.hits,
             misses=memory.misses,
             short_for=short_for,
+            gave_way=memory.gave_way,
         )
         self._metrics.show_pool(pool.metadata.name, count)
         problem = next((found for pod in pods if (found := hopeless(pod) or stuck(pod))), memory.problem)
         status = status_of(pool, count, problem, now())
+        if memory.written == (status, pool.status):  # an older CRD has dropped a part of it
+            return None
         due = due_in(pool.status, status, memory.since_written())
         if due is None or due > 0:
             return due
-        await self._pods.tell(pool, status)
-        memory.wrote()
+        memory.wrote(status, await self._pods.tell(pool, status))
         return None
 
     # -- helpers of all

@@ -14,9 +14,10 @@ import msgspec
 from driftstack_common.kinds import Condition, Pool, PoolStatus
 from driftstack_common.names import LABEL_POOL, LABEL_STATE, STATE_WARM
 from driftstack_common.times import format_time
-from driftstack_operator.reasons import End
+from driftstack_operator.reasons import LONGEST_MESSAGE, End, Reason
 
 READY: Final = "Ready"
+GAVE_WAY: Final = "GaveWay"
 PACE: Final = 1.0
 """Seconds between two writes, at least."""
 LAZY: Final = 15.0
@@ -28,7 +29,12 @@ _EMPTY: Final = {f.encode_name: f.default for f in msgspec.structs.fields(PoolSt
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
-    """What is counted of a pool; short_for is since when it has lacked warm pods, seconds."""
+    """What is counted of a pool.
+
+    Attributes:
+        short_for: since when it has lacked warm pods, seconds.
+        gave_way: the scheduler's words about a session's pod that warm ones gave way to, since all were there.
+    """
 
     desired: int
     ready: int
@@ -37,6 +43,7 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     hits: int
     misses: int
     short_for: float = 0.0
+    gave_way: str = ""
 
 
 def status_of(pool: Pool, count: Count, problem: End | None, moment: datetime) -> PoolStatus:
@@ -80,10 +87,13 @@ def _ready(pool: Pool, count: Count, problem: End | None, moment: datetime) -> C
     full = count.ready >= count.desired
     dips = before is not None and before.status == "True" and count.short_for < DIP
     same_task = pool.status.desired_replicas == count.desired
-    if full or (dips and same_task and problem is None):
+    if full or (dips and same_task and problem is None and not count.gave_way):
         status, reason, message = "True", "Warm", ""
         if not count.desired:
             reason, message = "NoneWanted", "every session starts a pod of its own"
+    elif count.gave_way and (problem is None or problem.reason is Reason.UNSCHEDULABLE):
+        message = f"warm pods gave way to pods of sessions that no node had room for: {count.gave_way}"
+        status, reason, message = "False", GAVE_WAY, message[:LONGEST_MESSAGE]
     elif problem is not None:
         status, reason, message = "False", problem.reason.value, problem.message
     else:

@@ -47,7 +47,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
         ahead: the account's other sessions that hold a slot or were admitted earlier.
         archetype: what the session's slug names; None when nothing.
         pool_refused: why the session can't have the pool that it names; empty when it can.
-        candidate: a warm pod that could serve it.
+        candidate: a warm pod that could serve it; with a pod of its own only while no node takes that.
+        room_in: seconds until a warm pod may give way to its own, which waits for room; None while it does not.
         problem: why its pod could not be created when that was last tried.
         claim: what the agent answered; None before it did.
         claiming: the agent is being asked to take the session.
@@ -75,6 +76,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     pool: Pool | None = None
     pool_refused: str = ""
     candidate: PodView | None = None
+    room_in: float | None = None
     problem: End | None = None
     claim: Claimed | Refused | None = None
     claiming: bool = False
@@ -127,6 +129,12 @@ class TakePod(msgspec.Struct, frozen=True):
     archetype: Archetype
 
 
+class MakeRoom(msgspec.Struct, frozen=True):
+    """Have a warm pod give way to the session's own, which no node has room for."""
+
+    pod: PodView
+
+
 class LeavePod(msgspec.Struct, frozen=True):
     """Delete the pod that was warm and did not serve; the session starts again with another."""
 
@@ -171,7 +179,7 @@ class Finish(msgspec.Struct, frozen=True):
 
 
 Start = AddFinalizer | CreatePod | TakePod | ClaimPod | MarkReady | TellReady
-Action = Start | LeavePod | AskAgent | MarkIdle | Finish | DeletePods | Wait | Forget
+Action = Start | MakeRoom | LeavePod | AskAgent | MarkIdle | Finish | DeletePods | Wait | Forget
 
 
 def decide(seen: Observed, timing: Timing = Timing()) -> Action:  # noqa: B008 - immutable
@@ -234,8 +242,11 @@ def _without_pod(seen: Observed, session: Session, timing: Timing) -> Action:
         return _finish(seen, seen.problem)
     if seen.pool is not None:
         return CreatePod(seen.pool, seen.archetype)
-    return _in_time(seen, timing) or _finish(
-        seen, end(Reason.START_TIMEOUT, "there is no BrowserPool to start from")
+    left = _left(seen, timing)
+    return (
+        Wait(left)
+        if left > 0
+        else _finish(seen, end(Reason.START_TIMEOUT, "there is no BrowserPool to start from"))
     )
 
 
@@ -296,26 +307,35 @@ def _start(seen: Observed, pod: PodView, timing: Timing) -> Action:
         return _finish(seen, end(Reason.START_FAILED, seen.claim.message))
     if seen.archetype is None:
         return _finish(seen, end(Reason.UNKNOWN_ARCHETYPE, f"archetype {seen.slug!r} went away"))
+    if seen.candidate is not None and not pod.pooled:
+        return TakePod(seen.candidate, seen.archetype)
     if seen.ready_refused is not None:
         return _finish(seen, seen.ready_refused)
     if seen.claim is not None:
         return MarkReady(pod, seen.claim, seen.archetype)
+    return _wait_for_agent(seen, pod, timing, seen.archetype)
+
+
+def _wait_for_agent(seen: Observed, pod: PodView, timing: Timing, archetype: Archetype) -> Action:
     never = hopeless(pod)
     if never is not None:
         return _finish(seen, never)
-    waiting = _in_time(seen, timing, pod)
-    if waiting is None:
+    left = _left(seen, timing, pod)
+    if left <= 0:
         return _finish(seen, _too_late(pod))
     if pod.address and not seen.claiming:
-        return ClaimPod(pod, seen.archetype)
-    return waiting if not pod.pooled else Wait(timing.warm_answer - seen.asked_for)
+        return ClaimPod(pod, archetype)
+    if pod.pooled:
+        return Wait(timing.warm_answer - seen.asked_for)
+    if seen.room_in is None:
+        return Wait(left)
+    return MakeRoom(pod) if seen.room_in <= 0 else Wait(min(left, seen.room_in))
 
 
-def _in_time(seen: Observed, timing: Timing, pod: PodView | None = None) -> Wait | None:
-    """Return how long a start may still take, or None when its time is over."""
+def _left(seen: Observed, timing: Timing, pod: PodView | None = None) -> float:
+    """Return for how many seconds a start may still go on."""
     patience = timing.start_timeout if pod is None or stuck(pod) is None else timing.stuck
-    left = patience - seen.waited
-    return Wait(left) if left > 0 else None
+    return patience - seen.waited
 
 
 def _too_late(pod: PodView) -> End:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from driftstack_common.agent_client import AgentClient
@@ -17,7 +18,7 @@ from driftstack_common.kube.errors import Conflict, Invalid, KindGone, KubeError
 from driftstack_common.logging import get_logger
 from driftstack_common.protocol import Activity
 from driftstack_common.times import now
-from driftstack_operator.events import Recorder
+from driftstack_operator.events import Recorder, gave_way_event
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.pools.reconcile import Pools
@@ -69,6 +70,7 @@ class Sessions:
         self._store = store
         self._keys = keys
         self._settings = settings
+        self._recorder = recorder
         self._pools = pools
         self._answered = answered
         self._gone = gone
@@ -133,6 +135,8 @@ class Sessions:
         match action:
             case d.DeletePods(pods):
                 await self._delete_pods(pods, lost=seen.node_lost)
+            case d.MakeRoom(pod):
+                await self._make_room(session, pod)
             case d.LeavePod(pod, why):
                 await self._leave(session, pod, why, lost=seen.node_lost)
             case d.AskAgent(pod):
@@ -168,6 +172,19 @@ class Sessions:
         await self._ending.delete_pod(pod, lost=lost)
         self._pools.lost(pod, why)
         self._starting.forget_claim(session.uid)
+
+    async def _make_room(self, session: Session, pod: PodView) -> None:
+        track = self.tracks.of(session)
+        track.gave_way_at = time.monotonic()
+        before = track.gave_way.node if track.gave_way is not None else ""
+        warm = await self._pools.make_room(pod, before)
+        if warm is None:
+            return
+        track.gave_way = warm
+        pool = self._store.pools.get(warm.namespace, warm.pool)
+        if pool is not None:
+            with suppress(KubeError):  # it only explains
+                await self._recorder.post(gave_way_event(session, pod, warm, pool))
 
     # -- life
 
@@ -263,6 +280,7 @@ class Sessions:
 
     def _note_progress(self, uid: str, seen: d.Observed) -> None:
         if seen.session is not None and seen.session.status.browser is not None:
+            self._starting.count(seen.session)
             self._pools.ended(uid)  # here, since the answer to the write that called it ready may have been lost
         track = self.tracks.get(uid)
         if track is None or seen.pod is None or seen.pod.pooled:  # a warm pod ran before

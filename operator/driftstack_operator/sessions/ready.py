@@ -21,12 +21,17 @@ than the quarter of a second beyond what the API server cuts off."""
 
 
 class Observations(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known when the agent has taken a session."""
+    """What is known when the agent has taken a session.
+
+    Attributes:
+        took: seconds since it was first asked to.
+    """
 
     pod: PodView
     slug: str
     claimed: Claimed
     moments: Moments
+    took: float | None = None
 
 
 def begun_at(session: Session, seen_at: datetime) -> datetime:

@@ -35,6 +35,9 @@ FAIR: Final = 10.0
 """Seconds that a start has at least after this operator's first sight, however old its pod is by then."""
 LIVING: Final = 1.0
 """Seconds that an agent on a silent node has to say that it lives."""
+ONE_AT_A_TIME: Final = 2.0
+"""Seconds between two warm pods that give way to the same session: the scheduler tries again within one."""
+LOOK_AGAIN: Final = 0.25
 NEWS: Final = timedelta(minutes=5)
 """For how long a session that an operator before this one called ready may still lack its Event."""
 
@@ -130,8 +133,12 @@ class Sight:
             track = self._tracks.begin(uid, int(session.metadata.resource_version or 0))
         pod, strays = self._pods(session, track, pods)
         account = self.account_of(session)
-        unstarted = pod is None and session.status.browser is None
-        pool, pool_refused = self._pool_of(session) if unstarted else (None, "")
+        starting = session.status.browser is None
+        unstarted = pod is None and starting
+        asked = pod is not None and track.asked_pod == pod.uid
+        # One of its own that no node takes is given up for a warm one.
+        homeless = starting and pod is not None and not pod.pooled and pod.unschedulable is not None
+        pool, pool_refused = self._pool_of(session) if unstarted or homeless else (None, "")
         return Observed(
             session=session,
             pod=pod,
@@ -146,11 +153,12 @@ class Sight:
             archetype=self.archetype_of(session),
             pool=pool,
             pool_refused=pool_refused,
-            candidate=self._candidate(uid, pool) if unstarted and not track.cold else None,
+            candidate=self._candidate(uid, pool) if starting and not track.cold else None,
+            room_in=self._room_in(pod, track) if homeless else None,
             problem=track.problem,
-            claim=track.claim,
-            claiming=self._claims.running(uid),
-            asked_for=time.monotonic() - track.asked_since if track.asked_since is not None else 0.0,
+            claim=track.claim if asked else None,
+            claiming=asked and self._claims.running(uid),
+            asked_for=time.monotonic() - track.asked_since if asked and track.asked_since is not None else 0.0,
             ready_refused=track.ready_refused,
             untold=not track.told_ready and _is_news(session),
             asking=self._asking.running(uid),
@@ -220,7 +228,14 @@ class Sight:
         named = session.status.browser.pod if session.status.browser is not None else ""
         asked = track.asked_pod
         pods.sort(
-            key=lambda pod: (pod.name != named, pod.uid != asked, pod.created_at is None, pod.created_at, pod.name)
+            key=lambda pod: (
+                pod.name != named,
+                pod.uid != asked,
+                not pod.node,
+                pod.created_at is None,
+                pod.created_at,
+                pod.name,
+            )
         )
         if named and pods[0].name != named:
             return track.lost_pod, tuple(pods)
@@ -251,6 +266,13 @@ class Sight:
     def _candidate(self, uid: str, pool: Pool | None) -> PodView | None:
         kept = self._pools.index.kept_for(uid)
         return kept if kept is not None or pool is None else self._pools.index.pick(pool.metadata.name)
+
+    def _room_in(self, pod: PodView | None, track: Track) -> float | None:
+        """Return in how many seconds a warm pod gives way to it: not before the scheduler saw the last one go."""
+        if pod is None or not self._pools.room.lacked_by(pod):
+            return None
+        going = track.gave_way is not None and self._store.pods.by_uid(track.gave_way.uid) is not None
+        return max(LOOK_AGAIN if going else 0.0, track.gave_way_at + ONE_AT_A_TIME - time.monotonic())
 
     def _pool_of(self, session: Session) -> tuple[Pool | None, str]:
         """Return the pool that the session starts from, or why it can't have the one that is named for it."""

@@ -144,9 +144,7 @@ class Starting:
         track.reserved = True  # before the first await, as in create_pod
         self._pools.begins(session.uid, pod.pool)
         self._pools.take(pod, session.uid, action.archetype.spec.device)
-        if track.asked_pod != pod.uid:
-            self.forget_claim(session.uid)
-        if track.claim is None:
+        if track.asked_pod != pod.uid or track.claim is None:
             self.claim(session, account, action)
         duration = self._limits(session, account).duration_seconds
         patch = taking(pod, _owner(session), moment=now(), max_duration_seconds=duration)
@@ -188,13 +186,15 @@ class Starting:
     def claim(self, session: Session, account: Account, action: d.ClaimPod | d.TakePod) -> None:
         """Begin to ask; the answer, an event or the end of the start's time brings the session back."""
         pod, track = action.pod, self._tracks.of(session)
+        if track.asked_pod != pod.uid:
+            self.forget_claim(session.uid)
+        track.asked_pod = pod.uid
         try:
             token = self._keys.token(pod.name, pod.token_key or None)
         except KeyError:
             refusal = f"agent key {pod.token_key!r} is no longer in the key ring"
             track.claim = d.Refused(refusal, elsewhere=pod.pooled)
             return
-        track.asked_pod = pod.uid
         if track.asked_since is None:
             track.asked_since = time.monotonic()
         claim = Claim(
@@ -225,8 +225,9 @@ class Starting:
             ready=now(),
         )
         known = Observations(
-            pod=action.pod, slug=action.archetype.spec.slug, claimed=action.claimed, moments=moments
+            pod=action.pod, slug=action.archetype.spec.slug, claimed=action.claimed, moments=moments, took=took
         )
+        track.readied = known
         try:
             stored = await self._write_status(session, known)
         except (Invalid, Forbidden) as error:
@@ -236,11 +237,19 @@ class Starting:
                     Reason.START_FAILED, f"the session could not be called ready: {error.message}"
                 )
             raise
-        ready = self._store.sessions.apply(stored) or session
-        self._metrics.started.labels(ready.status.pool or "miss").inc()
-        self._pools.served(action.pod, took)
+        self.count(self._store.sessions.apply(stored) or session)
+
+    def count(self, session: Session) -> None:
+        """Count a start, once it is seen to be told: the answer to the write that tells it may have been lost."""
+        track = self._tracks.of(session)
+        known, browser = track.readied, session.status.browser
+        if known is None or browser is None or browser.pod != known.pod.name:
+            return
+        track.readied = None
+        self._metrics.started.labels(session.status.pool or "miss").inc()
+        self._pools.served(known.pod, known.took)
         self._measure(session, known)
-        logger.info("session ready", session=session.uid, pod=action.pod.name, ready_in=ready.status.ready_in)
+        logger.info("session ready", session=session.uid, pod=known.pod.name, ready_in=session.status.ready_in)
 
     async def _write_status(self, session: Session, known: Observations) -> Body:
         # Preconditions: an object of the same name that came later is not this session, and when the answer to

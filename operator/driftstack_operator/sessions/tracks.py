@@ -6,6 +6,7 @@ A new operator starts with what the LISTs say (`recorded`), sees every session f
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import datetime
 
@@ -17,6 +18,7 @@ from driftstack_common.times import now
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.reasons import End
 from driftstack_operator.sessions.decide import Refused
+from driftstack_operator.sessions.ready import Observations
 
 
 class Track(msgspec.Struct, kw_only=True):
@@ -30,6 +32,9 @@ class Track(msgspec.Struct, kw_only=True):
         pod_created_at, pod_scheduled_at, pod_running_at, claimed_at: when those stages were observed.
         asked_pod, asked_since: the pod, by uid, whose agent is or was asked to take it; since when (monotonic).
         problem: why its pod could not be created.
+        gave_way: the last warm pod that went to make room for its own.
+        gave_way_at: when one was last asked for (monotonic).
+        readied: what calls it ready, from before that is written until it is counted.
         lost_pod: its pod as it last looked, once it is gone.
         leaving_since: when its pod was first seen to be deleted (monotonic).
         ready_refusals, ready_refused: how often the API server refused to call it ready; that it will.
@@ -57,6 +62,9 @@ class Track(msgspec.Struct, kw_only=True):
     asked_pod: str = ""
     asked_since: float | None = None
     problem: End | None = None
+    gave_way: PodView | None = None
+    gave_way_at: float = -math.inf
+    readied: Observations | None = None
     verdict: End | None = None
     recorded: bool = False
     record_tried: bool = False

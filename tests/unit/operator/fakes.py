@@ -203,7 +203,7 @@ class FakeKube(KubeClient):
             raise Conflict("uid differs", status=409)
         if version is not None and body["metadata"]["resourceVersion"] != version:
             raise Conflict("resourceVersion differs", status=409)
-        graceful = kind is POD and grace_seconds != 0
+        graceful = kind is POD and grace_seconds != 0 and body["spec"].get("nodeName")  # nobody would stop it
         if not graceful and not body["metadata"].get("finalizers"):
             self.vanish(kind, namespace, name)
             return {"kind": "Status", "status": "Success"}

@@ -24,6 +24,7 @@ from driftstack_operator.sessions.decide import (
     DeletePods,
     Finish,
     Forget,
+    MakeRoom,
     Observed,
     Refused,
     TakePod,
@@ -123,6 +124,8 @@ BESIDES: dict[str, dict[str, Any]] = {
     "stuck": {"waited": 30.0},
     "late": {"waited": 60.0},
     "warm pod": {"candidate": pod(name="warm")},
+    "room lacks": {"room_in": 0.0},
+    "room is made": {"room_in": 2.0},
     "pod refused": {"problem": End(Reason.UNSCHEDULABLE)},
     "no pool": {"pool": None},
     "claiming": {"claiming": True},
@@ -209,6 +212,7 @@ OBSERVED = st.builds(
     archetype=st.sampled_from([None, archetype()]),
     pool=st.sampled_from([None, pool()]),
     candidate=st.sampled_from([None, pod(name="warm")]),
+    room_in=st.none() | st.floats(0, 2),
     problem=st.sampled_from([None, End(Reason.UNSCHEDULABLE)]),
     claim=st.sampled_from([None, CLAIMED, Refused("no"), Refused("no", elsewhere=True)]),
     asked_for=st.floats(0, 120),
@@ -227,7 +231,7 @@ OBSERVED = st.builds(
 def test_no_browser_starts_beyond_the_cap_without_account_or_for_an_ending_session(seen: Observed) -> None:
     action = decide(seen)
     starts = isinstance(action, CreatePod | TakePod)
-    if starts:
+    if starts and seen.pod is None:  # with one of its own, it changes that for a warm one
         assert seen.cap is not None
         assert seen.ahead < seen.cap
         assert seen.session is not None
@@ -260,6 +264,17 @@ def test_a_deleted_session_ends_destroyed_unless_its_record_is_written(seen: Obs
 def test_of_a_gone_session_only_pods_can_be_left(seen: Observed) -> None:
     if seen.session is None:
         assert isinstance(decide(seen), Forget | DeletePods)
+
+
+@given(OBSERVED)
+def test_only_a_session_with_a_pod_of_its_own_takes_the_room_of_others(seen: Observed) -> None:
+    if isinstance(decide(seen), MakeRoom):
+        assert seen.session is not None
+        assert seen.session.status.phase is Phase.CREATING
+        assert not seen.session.ending
+        assert seen.pod is not None
+        assert not seen.pod.pooled
+        assert seen.room_in == 0
 
 
 @given(OBSERVED)

@@ -140,6 +140,11 @@ class Lives(RuleBasedStateMachine):
         self.world.run_warm_pods(node)
         self.play()
 
+    @rule()
+    def nodes_are_full(self) -> None:
+        self.world.refuse_pods()
+        self.play()
+
     @rule(name=NAMES, state=ENDS)
     def container_ends(self, name: str, state: dict[str, Any]) -> None:
         if pod := self.world.pod(name):

@@ -211,6 +211,14 @@ class TestMemory:
         memory.warmed("warm-1")
         assert memory.ran("warm-1") == 0, "asked anew after its node was silent"
 
+    def test_giving_way_is_told_until_the_pool_is_full(self) -> None:
+        memory = Memory(pool())
+        memory.gave_way = "1 Insufficient cpu"
+        memory.count_short(short=True)
+        assert memory.gave_way
+        memory.count_short(short=False)
+        assert not memory.gave_way
+
     def test_counts_go_on_from_the_status(self) -> None:
         body = {"metadata": {"name": "p", "uid": "u"}, "spec": {"image": "i"}, "status": {"hits": 5, "misses": 2}}
         memory = Memory(from_body(Pool, body))
@@ -252,6 +260,16 @@ class TestStatus:
     def test_what_is_shown_costs_no_write(self) -> None:
         status = status_of(pool(), self.COUNT, None, now())
         assert due_in(status, status_of(self.stored(status), self.COUNT, None, now()), since_written=99) is None
+
+    def test_pool_that_gave_way_says_so_though_it_was_full(self) -> None:
+        full = self.stored(status_of(pool(), self.COUNT, None, now()))
+        count = msgspec.structs.replace(self.COUNT, ready=1, gave_way="1 Insufficient cpu")
+        for problem in (None, end(Reason.UNSCHEDULABLE, "a refill finds no room")):
+            (told,) = status_of(full, count, problem, now()).conditions
+            assert (told.status, told.reason) == ("False", "GaveWay")
+            assert "1 Insufficient cpu" in told.message
+        (told,) = status_of(full, count, end(Reason.IMAGE_UNAVAILABLE, "no such image"), now()).conditions
+        assert told.reason == "ImageUnavailable", "room is not what it lacks"
 
     def test_problem_is_named(self) -> None:
         count = msgspec.structs.replace(self.COUNT, ready=0)

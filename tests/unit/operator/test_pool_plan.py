@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftstack_operator.pods.view import PodView
-from driftstack_operator.pools.plan import LOOK_AGAIN, Calm, Cause, Member, Plan, plan
+from driftstack_operator.pools.plan import LOOK_AGAIN, LOOK_FOR_ROOM, Calm, Cause, Member, Plan, plan
 from tests.unit.operator.builders import condition, pod
 
 QUIET = Calm()
@@ -19,6 +19,8 @@ STARTING = Calm(quiet_for=-1.0, short_for=0.5, wait=0.1, patience=2.0)
 """A session is starting."""
 LONG_BUSY = msgspec.structs.replace(STARTING, short_for=2.0)
 JUST_BEGUN = Calm(quiet_for=0.05, short_for=0.05, wait=0.1, patience=2.0)
+CROWDED = Calm(crowded=True)
+"""A session's pod finds no room."""
 STUCK = [condition("PodScheduled", "False", "Unschedulable", "0/1 nodes")]
 
 
@@ -75,6 +77,11 @@ def shown(done: Plan) -> tuple[int, str, float | None]:
         # no node has room for the replacement besides the old one
         ("rU", 1, QUIET, (0, "0:outdated", None)),
         ("RU", 2, QUIET, (0, "", None)),
+        # full nodes: one pod that waits for room is enough, and none while a session's does
+        ("RU", 9, QUIET, (0, "", None)),
+        ("R", 9, CROWDED, (0, "", LOOK_FOR_ROOM)),
+        ("rR", 2, CROWDED, (0, "", LOOK_FOR_ROOM)),
+        ("RRR", 2, CROWDED, (0, "0:surplus", None)),
     ],
 )
 def test_plan(word: str, desired: int, calm: Calm, expected: tuple[int, str, float | None]) -> None:
@@ -90,6 +97,11 @@ def test_after_failures_nothing_is_started_for_a_while() -> None:
 
 
 WORDS = st.text(alphabet="RrSsUX", max_size=8)
+
+
+@given(word=WORDS, desired=st.integers(0, 6))
+def test_nothing_takes_the_room_that_a_session_waits_for(word: str, desired: int) -> None:
+    assert plan(members(word), desired, CROWDED).create == 0
 
 
 @given(word=WORDS, desired=st.integers(0, 6), quiet=st.booleans(), short=st.floats(0, 10))
@@ -131,7 +143,7 @@ def test_every_pool_comes_to_rest(word: str, desired: int) -> None:
 
 
 def test_table_uses_every_cause() -> None:
-    used: set[Any] = {Cause.FAILED}
+    used: set[Any] = {Cause.FAILED, Cause.GAVE_WAY}  # decided elsewhere
     for word, desired in (("RRR", 1), ("s", 1)):
         used |= {cause for _, cause in plan(members(word), desired, QUIET).delete}
     assert used == set(Cause)

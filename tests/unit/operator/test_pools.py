@@ -415,3 +415,79 @@ async def test_pod_that_somebody_removes_leaves_the_line() -> None:
     rig.kube.vanish(POD, BROWSERS, name_of(gone))
     await rig.settle()
     assert not rig.operator.pools.index.offered(gone["metadata"]["uid"])
+
+
+@pytest.mark.parametrize("after", [True, False])
+async def test_pod_whose_creation_has_no_answer_is_made_once(after: bool) -> None:
+    rig = rig_of(2)
+    for _ in range(2):
+        rig.kube.fail("create", "pods", Unreachable("no answer"), after=after)
+    rig.wire = lambda deliver, plural, *rest: None if plural == "pods" else deliver(plural, *rest)
+    await rig.prime()
+    await rig.settle()
+    rig.operator.touch_pool("default")
+    await rig.settle()
+    assert len(rig.warm_pods()) == 2
+    started = rig.operator.metrics.registry.get_sample_value(
+        "driftstack_pool_pods_started_total", {"pool": "default"}
+    )
+    assert started == 2
+
+
+@pytest.mark.parametrize("warm", [1, 0])
+async def test_start_is_counted_once_though_its_answer_was_lost(warm: int) -> None:
+    rig = await full(warm)
+    rig.kube.fail("patch", "browsersessions", Unreachable("no answer"), after=True)
+    rig.create()
+    await rig.settle()
+    if not warm:
+        rig.run_pod()
+        await rig.settle()
+    await rig.sweep_all()
+    await rig.sweep_all()
+    counted = rig.operator.metrics.registry.get_sample_value
+    result = "hit" if warm else "miss"
+    assert counted("driftstack_pool_claims_total", {"pool": "default", "result": result}) == 1
+    assert counted("driftstack_sessions_started_total", {"pool": result}) == 1
+    assert counted("driftstack_session_stage_seconds_count", {"stage": "ready"}) == 1
+    if warm:
+        assert counted("driftstack_pool_claim_seconds_count", {"pool": "default"}) == 1
+    memory = rig.operator.pools.memories["default"]
+    assert (memory.hits, memory.misses) == (warm, 1 - warm)
+
+
+@pytest.mark.parametrize("after", [True, False])
+async def test_pool_that_is_deleted_while_a_session_takes_a_pod(after: bool) -> None:
+    rig = await full(2)
+    rig.kube.fail("patch", "pods", Unreachable("no answer"), after=after)
+    rig.create()
+    await rig.operator.queue.work_on(("session", UID))
+    rig.kube.vanish(Pool.KIND, BROWSERS, "default")
+    await rig.settle()
+    await rig.sweep_all()
+    assert status_of(rig)["phase"] == "ready"
+    (pod,) = pods_of(rig, UID)
+    assert "deletionTimestamp" not in pod["metadata"]
+    assert all("deletionTimestamp" in pod["metadata"] for pod in rig.warm_pods())
+
+
+async def test_status_that_an_older_crd_cuts_is_not_written_again_and_again() -> None:
+    rig = await full(2)
+    patched = rig.kube.merge_patch
+
+    async def prune(kind: Any, namespace: Any, name: str, patch: Body, subresource: Any = None) -> Body:
+        if kind is Pool.KIND:
+            patch = {**patch, "status": {k: v for k, v in patch["status"].items() if k != "desiredReplicas"}}
+        return await patched(kind, namespace, name, patch, subresource)
+
+    rig.kube.merge_patch = prune  # type: ignore[method-assign]
+    rig.change_pool(replicas=3)
+    await rig.warm()
+    await rig.tell_pools()
+    rig.kube.calls.clear()
+    for _ in range(3):
+        await rig.tell_pools()
+    assert rig.writes(Pool.KIND) == []
+    rig.kube.change(Pool.KIND, BROWSERS, "default", readyReplicas=7)
+    await rig.tell_pools()
+    assert rig.pool()["status"]["readyReplicas"] == 3, "somebody else's write is put right"

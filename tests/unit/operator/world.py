@@ -14,7 +14,7 @@ from driftstack_common.kube.client import EVENT, POD
 from driftstack_common.kube.errors import KubeError
 from driftstack_common.names import LABEL_SESSION
 from driftstack_common.protocol import Claim, Claimed, ProblemCode
-from tests.unit.operator.builders import NAMESPACE, Body, pool_body
+from tests.unit.operator.builders import NAMESPACE, Body, condition, pool_body
 from tests.unit.operator.fakes import FakeAgents, FakeKube
 from tests.unit.operator.rig import BROWSERS, RUNNING, Deliver, Rig
 
@@ -155,12 +155,21 @@ class World:
         body = self.kube.objects[(POD.plural, BROWSERS, pod)]
         if not body["spec"].get("nodeName"):
             body["spec"]["nodeName"] = node
-            self.kube.change(POD, BROWSERS, pod, **{**RUNNING, "podIP": f"10.0.0.{next(self._addresses)}"})
+            conditions = [condition("PodScheduled", "True")]
+            address = f"10.0.0.{next(self._addresses)}"
+            self.kube.change(POD, BROWSERS, pod, **{**RUNNING, "podIP": address, "conditions": conditions})
 
     def run_warm_pods(self, node: str) -> None:
         """The kubelet starts the warm pods."""
         for pod in self.rig.warm_pods():
             self.run_pod(pod["metadata"]["name"], node)
+
+    def refuse_pods(self) -> None:
+        """The scheduler finds no room for the pods that have no node."""
+        conditions = [condition("PodScheduled", "False", "Unschedulable", "0/2 nodes: 2 Insufficient cpu")]
+        for pod in self.kube.all(POD):
+            if not pod["spec"].get("nodeName"):
+                self.kube.change(POD, BROWSERS, pod["metadata"]["name"], conditions=conditions)
 
     def end_pod(self, pod: str, state: Body) -> None:
         """The pod's container ends."""
@@ -208,6 +217,7 @@ class World:
             if track is not None:
                 track.seen -= seconds
                 track.busy_since -= seconds
+                track.gave_way_at -= seconds
                 track.asked_since = None if track.asked_since is None else track.asked_since - seconds
         for memory in self.rig.operator.pools.memories.values():
             memory.blocked_until -= seconds
