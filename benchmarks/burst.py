@@ -1,4 +1,8 @@
-"""Ten sessions at once on a pool of ten: from the first POST until the last is ready."""
+"""Ten sessions at once on a pool of ten: from the first POST until the last is ready.
+
+Each burst finds a full pool and nothing else: on a small node, pods that live and their replacements would not fit
+together.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections.abc import Sequence
 import uvloop
 from figures import Bound, Series, milliseconds
 from harness import Row, Run, alone
-from sessions import open_client, wait_until_warm, warm_pods
+from sessions import open_client, served, wait_until_warm, warm_pods
 
 SESSIONS = 10
 
@@ -17,11 +21,12 @@ async def measure_async(run: Run) -> list[float]:
     """Return the seconds of each burst; the pool is full again before the next."""
     bursts = []
     async with open_client(run.installation) as client, warm_pods(client.kube, SESSIONS):
-        for _ in run.rounds():
-            lives = await asyncio.gather(*(client.create() for _ in range(SESSIONS)))
+        before = await served(client.kube)
+        for number in run.rounds():
+            lives = await client.create_many(SESSIONS)
             bursts.append(max(life.ready for life in lives))
             await asyncio.gather(*(client.delete(life.id) for life in lives))
-            await wait_until_warm(client.kube, SESSIONS)
+            await wait_until_warm(client.kube, SESSIONS, before + SESSIONS * (number + 1))
     return bursts
 
 

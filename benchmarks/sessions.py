@@ -24,6 +24,10 @@ from driftstack_common.names import DEFAULT_POOL
 CAP: Final = 30
 """Sessions that the account may have at once while it is measured."""
 PATIENCE: Final = 180.0
+START_PATIENCE: Final = 75.0
+"""Seconds that a session may take to start; the operator gives up after 60."""
+STANDSTILL: Final = 45.0
+"""Seconds without a change after which a pool is not waited for any more; its status may be 15 s old."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,22 @@ class Client:
         session = await self.post()
         answered = time.perf_counter()
         uid = session["id"].removeprefix("ses_")
-        async with asyncio.timeout(PATIENCE):
-            at, status = await self._ready[uid]
-        del self._ready[uid]
+        try:
+            async with asyncio.timeout(START_PATIENCE):
+                at, status = await self._ready[uid]
+        except TimeoutError:
+            raise RuntimeError(f"session {session['id']} is not ready after {START_PATIENCE:.0f} s") from None
+        finally:
+            del self._ready[uid]
         return Life(session["id"], answered - sent, at - sent, status)
+
+    async def create_many(self, count: int) -> list[Life]:
+        """Create sessions at once; where one fails, that is raised when all have come to an end or are ready."""
+        lives = await asyncio.gather(*(self.create() for _ in range(count)), return_exceptions=True)
+        for life in lives:
+            if isinstance(life, BaseException):
+                raise life
+        return [life for life in lives if isinstance(life, Life)]
 
     async def post(self) -> Any:
         """Create a session; return it as the answer shows it."""
@@ -91,7 +107,7 @@ class Client:
 
     async def _send(self, method: str, path: str) -> int:
         async with self._http.request(method, path) as answer:
-            if answer.status >= 400 and answer.status != 503:
+            if answer.status >= 400 and answer.status not in (404, 503):  # not there: it has ended by itself
                 sys.exit(f"{method} {path}: {answer.status} {await answer.text()}")
             return answer.status
 
@@ -104,19 +120,19 @@ class Client:
                     self._take(session)
                 version = listed["metadata"]["resourceVersion"]
                 async for event in self.kube.watch(Session.KIND, NAMESPACE, version):
-                    self._take(event["object"])
+                    self._take(event["object"], gone=event["type"] == "DELETED")
             except KubeError:
                 await asyncio.sleep(0.1)
 
-    def _take(self, session: Body) -> None:
+    def _take(self, session: Body, *, gone: bool = False) -> None:
         status = session.get("status") or {}
         uid, phase = session["metadata"].get("uid", ""), status.get("phase")
         waiting = self._ready.get(uid)
         if phase == "ready" and (waiting is None or not waiting.done()):
             self._ready[uid].set_result((time.perf_counter(), status))
-        elif phase == "errored" and waiting is not None and not waiting.done():
-            problem = f"{status.get('reason')}: {status.get('message')}"
-            waiting.set_exception(RuntimeError(f"session {session['metadata']['name']} ended, {problem}"))
+        elif gone and waiting is not None and not waiting.done():
+            hint = f"`kubectl describe bsr {uid} -n {NAMESPACE}` says why"
+            waiting.set_exception(RuntimeError(f"session {session['metadata']['name']} ended unstarted: {hint}"))
 
 
 @asynccontextmanager
@@ -175,19 +191,45 @@ async def warm_pods(kube: KubeClient, count: int) -> AsyncIterator[None]:
         await _scale(kube, before)
 
 
-async def wait_until_warm(kube: KubeClient, count: int) -> int:
+async def served(kube: KubeClient) -> int:
+    """Return how many sessions the pool says it has had."""
+    status = (await kube.get(Pool.KIND, BROWSERS, DEFAULT_POOL)).get("status", {})
+    return int(status.get("hits", 0) + status.get("misses", 0))
+
+
+async def wait_until_warm(kube: KubeClient, count: int, after: int = 0) -> int:
     """Wait until the pool has just so many warm pods, and no pod is starting or ending beside them.
+
+    Ends the benchmark when nothing changes any more and it is not so, with what the pool says.
+
+    Args:
+        after: sessions that the pool must have counted by then: what it said before those came is no answer.
 
     Returns how often that was asked: one GET of the pool and one LIST of pods each.
     """
+    asked, before, deadline = 0, None, 0.0
+    while True:
+        status = (await kube.get(Pool.KIND, BROWSERS, DEFAULT_POOL)).get("status", {})
+        pods = len((await kube.list_metadata(POD, BROWSERS))["items"] or [])
+        asked += 1
+        counted = status.get("hits", 0) + status.get("misses", 0)
+        seen = (status.get("readyReplicas", 0), pods, counted)
+        if seen[:2] == (count, count) and counted >= after:
+            return asked
+        if seen != before:
+            before, deadline = seen, time.monotonic() + STANDSTILL
+        elif time.monotonic() > deadline:
+            sys.exit(_unsettled(count, pods, status))
+        await asyncio.sleep(0.1)
 
-    async def settled() -> bool:
-        pool = await kube.get(Pool.KIND, BROWSERS, DEFAULT_POOL)
-        pods = await kube.list_metadata(POD, BROWSERS)
-        return bool(pool.get("status", {}).get("readyReplicas", 0) == count == len(pods["items"] or []))
 
-    hint = f"`kubectl describe bpool {DEFAULT_POOL} -n {BROWSERS}` says why; sessions of others must have ended"
-    return await until(settled, f"pool {DEFAULT_POOL} does not come to {count} warm pods: {hint}")
+def _unsettled(count: int, pods: int, status: Body) -> str:
+    said = next((c.get("message", "") for c in status.get("conditions", []) if c["type"] == "Ready"), "")
+    return (
+        f"pool {DEFAULT_POOL} does not come to {count} warm pods and no others: it has "
+        f"{status.get('readyReplicas', 0)}, and there are {pods} browser pods; sessions of others must have ended, "
+        f"and all must have room" + (f" ({said})" if said else "")
+    )
 
 
 async def _scale(kube: KubeClient, count: int) -> None:

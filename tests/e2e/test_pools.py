@@ -185,6 +185,42 @@ def test_a_pool_that_cannot_start_says_why(kube: pykube.HTTPClient, make_pool: M
     assert len(warm_pods(kube, pool)) == 2, "no more than it wants, and no others in their place"
 
 
+def test_warm_pods_give_way_to_a_session_that_no_node_has_room_for(
+    kube: pykube.HTTPClient, installation: Installation, account: Tenant, make_pool: MakePool
+) -> None:
+    large = {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": pool_of(kube).spec["resources"]["limits"]}
+    greedy = make_pool(replicas=200, resources=large)  # more than there is room for anywhere
+
+    def full() -> bool:
+        told = {c["reason"] for c in pool_of(kube, greedy).status.get("conditions", [])}
+        return "Unschedulable" in told and all(not _starts(pod) for pod in warm_pods(kube, greedy))
+
+    eventually(full, 300, "a pool that fills the nodes")
+    held = sum(_runs(pod) for pod in warm_pods(kube, greedy))
+    assert held, "there was no room for a single one"
+    (session,) = create(kube, account, make_pool(resources=large), 1)
+    assert session.status["pool"] == "miss"
+    assert sum(_runs(pod) for pod in warm_pods(kube, greedy)) < held
+
+    def told() -> bool:
+        return any(c["reason"] == "GaveWay" for c in pool_of(kube, greedy).status["conditions"])
+
+    eventually(told, 30, "the pool says that it gave way")
+    described = installation.run_kubectl("describe", "bpool", greedy, "-n", BROWSERS).stdout
+    assert f"gave way to session {account.namespace}/{session.name}" in described
+    session.delete()
+    eventually(lambda: sum(_runs(pod) for pod in warm_pods(kube, greedy)) >= held, 90, "it comes back")
+
+
+def _runs(pod: pykube.Pod) -> bool:
+    return bool(pod.obj["status"]["phase"] == "Running")
+
+
+def _starts(pod: pykube.Pod) -> bool:
+    """Whether a node has the pod, but it does not run yet."""
+    return not _runs(pod) and bool(pod.obj["spec"].get("nodeName"))
+
+
 def test_pools_are_chosen_among_those_that_are_selectable(
     kube: pykube.HTTPClient, account: Tenant, make_pool: MakePool
 ) -> None:
