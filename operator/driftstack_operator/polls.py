@@ -64,6 +64,10 @@ class Polls(Generic[A]):
         """Whether it is being asked."""
         return uid in self._polls
 
+    def all(self) -> list[str]:
+        """Return the uids of those that are being asked."""
+        return list(self._polls)
+
     def start(self, uid: str, ask: Ask[A]) -> None:
         """Ask until there is an answer; does nothing when this is already under way."""
         if uid in self._polls:

@@ -195,7 +195,7 @@ def test_warm_pods_give_way_to_a_session_that_no_node_has_room_for(
         told = {c["reason"] for c in pool_of(kube, greedy).status.get("conditions", [])}
         return "Unschedulable" in told and all(not _starts(pod) for pod in warm_pods(kube, greedy))
 
-    eventually(full, 300, "a pool that fills the nodes")
+    eventually(full, 120, "a pool that fills the nodes")
     held = sum(_runs(pod) for pod in warm_pods(kube, greedy))
     assert held, "there was no room for a single one"
     (session,) = create(kube, account, make_pool(resources=large), 1)

@@ -73,7 +73,11 @@ class PoolAgents:
         self.refused.pop(uid, None)
 
     def clear(self) -> None:
-        """Forget what was said by agents whose pods are gone."""
+        """Ask no agent whose pod has stopped waiting, and forget what was said by those whose pods are gone."""
+        for uid in self._polls.all():
+            pod = self._store.pods.by_uid(uid)
+            if pod is None or not pod.waits:
+                self._polls.cancel(uid)
         self.refused = {uid: why for uid, why in self.refused.items() if self._store.pods.by_uid(uid) is not None}
 
     async def wait(self, seconds: float) -> None:

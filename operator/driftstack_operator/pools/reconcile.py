@@ -139,6 +139,7 @@ class Pools:
         """Do what can be done for the pool now; return when to look again, seconds."""
         pods = self._waiting(name)
         self.index.keep(name, {pod.uid for pod in pods})
+        self._pool_agents.clear()
         memory = self._memory(name)
         pool = self._pool(name)
         if pool is None or memory is None:
@@ -148,7 +149,6 @@ class Pools:
                 await self._remove(pod, Cause.SURPLUS)
             return None
         memory.keep({pod.name for pod in pods})
-        self._pool_agents.clear()
         for pod in pods:
             self._ask(pod)
             if pod.unschedulable is not None:

@@ -490,3 +490,19 @@ async def test_status_that_an_older_crd_cuts_is_not_written_again_and_again() ->
     rig.kube.change(Pool.KIND, BROWSERS, "default", readyReplicas=7)
     await rig.tell_pools()
     assert rig.pool()["status"]["readyReplicas"] == 3, "somebody else's write is put right"
+
+
+async def test_agent_of_a_pod_that_somebody_removes_is_asked_no_more() -> None:
+    rig = rig_of(1)
+    await rig.prime()
+    rig.agents.problem = AgentUnreachable("refused", sent=False)
+    await rig.settle()
+    rig.run_warm_pods()
+    await rig.settle()
+    (pod,) = rig.warm_pods()
+    asked = rig.operator.pools._pool_agents._polls
+    assert asked.running(pod["metadata"]["uid"])
+    await rig.kube.delete(POD, BROWSERS, name_of(pod))
+    await rig.settle()
+    assert not asked.running(pod["metadata"]["uid"])
+    await rig.operator.close()
