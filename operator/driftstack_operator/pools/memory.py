@@ -137,10 +137,10 @@ class Memory:
         """Return for how many seconds a pod has been seen to run."""
         return self._clock() - self._ran.setdefault(name, self._clock())
 
-    def wrote(self, status: PoolStatus, stored: PoolStatus) -> None:
+    def wrote(self, status: PoolStatus, stored: PoolStatus | None) -> None:
         """The status was written; stored is what became of it."""
         self.written_at = self._clock()
-        self.written = status, stored
+        self.written = (status, stored) if stored is not None else None
 
     def since_written(self) -> float:
         """Return for how many seconds the status has not been written."""

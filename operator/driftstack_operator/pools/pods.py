@@ -100,13 +100,13 @@ class PoolPods:
         self._metrics.pool_removed.labels(pod.pool, cause.value).inc()
         return True
 
-    async def tell(self, pool: Pool, status: PoolStatus) -> PoolStatus:
-        """Write the pool's status; return what the API server has made of it."""
+    async def tell(self, pool: Pool, status: PoolStatus) -> PoolStatus | None:
+        """Write the pool's status; return what the API server has made of it, None if the pool is another now."""
         meta = pool.metadata
         patch = {"metadata": {"uid": meta.uid}, "status": body_of(status)}
         try:
             stored = await self._kube.merge_patch(Pool.KIND, meta.namespace, meta.name, patch, "status")
         except (NotFound, Conflict):  # it has gone, or another has its name
-            return pool.status
+            return None
         self._store.pools.apply(stored)
         return from_body(Pool, stored).status

@@ -243,11 +243,8 @@ def _without_pod(seen: Observed, session: Session, timing: Timing) -> Action:
     if seen.pool is not None:
         return CreatePod(seen.pool, seen.archetype)
     left = _left(seen, timing)
-    return (
-        Wait(left)
-        if left > 0
-        else _finish(seen, end(Reason.START_TIMEOUT, "there is no BrowserPool to start from"))
-    )
+    missing = end(Reason.START_TIMEOUT, "there is no BrowserPool to start from")
+    return Wait(left) if left > 0 else _finish(seen, missing)
 
 
 def _unknown(slug: str, session: Session) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -293,6 +294,41 @@ async def test_pod_that_is_taken_meanwhile_stays() -> None:
     later(rig, OTHER)
     await rig.sweep_all()
     assert all("deletionTimestamp" not in pod["metadata"] for pod in pods_of(rig, UID))
+
+
+async def test_pod_is_not_removed_while_its_session_is_being_written() -> None:
+    rig = await full(1)
+    put_pool(rig, "open")
+    rig.create("two", OTHER, spec={"pool": "open"})
+    await rig.settle()
+    own = rig.operator.store.pods.get(BROWSERS, f"browser-{OTHER}")
+    assert own is not None
+    lacking = msgspec.structs.replace(own, unschedulable=NO_ROOM)
+    patch, gone = rig.kube.json_patch, []
+
+    async def patch_meanwhile(*args: Any) -> Body:
+        gone.append(await rig.operator.pools.make_room(lacking, ""))
+        return await patch(*args)
+
+    rig.kube.json_patch = patch_meanwhile  # type: ignore[method-assign]
+    rig.create()
+    await rig.settle()
+    assert gone == [None]
+    assert status_of(rig)["pool"] == "hit"
+
+
+async def test_pod_that_another_leader_gave_away_is_not_removed() -> None:
+    rig = await full(1)
+    put_pool(rig, "open")
+    rig.wire = lambda deliver, plural, *rest: None if plural == "pods" else deliver(plural, *rest)
+    (warm,) = rig.warm_pods()
+    rig.kube.change(POD, BROWSERS, name_of(warm))  # not seen, as all that comes
+    rig.create("two", OTHER, spec={"pool": "open"})
+    await rig.settle()
+    own = rig.operator.store.pods.get(BROWSERS, f"browser-{OTHER}")
+    assert own is not None
+    assert await rig.operator.pools.make_room(msgspec.structs.replace(own, unschedulable=NO_ROOM), "") is None
+    assert "deletionTimestamp" not in warm["metadata"]
 
 
 WAITING = st.lists(
