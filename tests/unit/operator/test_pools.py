@@ -472,14 +472,15 @@ async def test_pool_that_is_deleted_while_a_session_takes_a_pod(after: bool) -> 
 
 async def test_status_that_an_older_crd_cuts_is_not_written_again_and_again() -> None:
     rig = await full(2)
-    patched = rig.kube.merge_patch
+    kube = rig.operator.pools._pods._kube
+    patched = kube.merge_patch
 
     async def prune(kind: Any, namespace: Any, name: str, patch: Body, subresource: Any = None) -> Body:
         if kind is Pool.KIND:
             patch = {**patch, "status": {k: v for k, v in patch["status"].items() if k != "desiredReplicas"}}
         return await patched(kind, namespace, name, patch, subresource)
 
-    rig.kube.merge_patch = prune  # type: ignore[method-assign]
+    kube.merge_patch = prune  # type: ignore[method-assign]
     rig.change_pool(replicas=3)
     await rig.warm()
     await rig.tell_pools()

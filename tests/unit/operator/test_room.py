@@ -304,13 +304,14 @@ async def test_pod_is_not_removed_while_its_session_is_being_written() -> None:
     own = rig.operator.store.pods.get(BROWSERS, f"browser-{OTHER}")
     assert own is not None
     lacking = msgspec.structs.replace(own, unschedulable=NO_ROOM)
-    patch, gone = rig.kube.json_patch, []
+    kube, gone = rig.operator.sessions._kube, []
+    patch = kube.json_patch
 
     async def patch_meanwhile(*args: Any) -> Body:
         gone.append(await rig.operator.pools.make_room(lacking, ""))
         return await patch(*args)
 
-    rig.kube.json_patch = patch_meanwhile  # type: ignore[method-assign]
+    kube.json_patch = patch_meanwhile  # type: ignore[method-assign]
     rig.create()
     await rig.settle()
     assert gone == [None]
