@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftstack_common.agent_client import AgentProblem
+from driftstack_common.agent_client import AgentProblem, AgentTimeout
 from driftstack_common.kinds import Pool, PoolSpec, from_body
 from driftstack_common.kube.client import EVENT, NODE, POD
-from driftstack_common.kube.errors import Forbidden, Unreachable
+from driftstack_common.kube.errors import Forbidden, KubeError, Unreachable
 from driftstack_common.protocol import ProblemCode
 from driftstack_operator.pods.nodes import read_node, suits
 from driftstack_operator.pods.view import PodView
@@ -268,15 +268,39 @@ async def test_pod_that_is_kept_for_it_and_its_own_are_never_mixed_up(after: boo
     assert name_of(pod) == browser["pod"]
 
 
-async def test_session_that_may_not_have_a_warm_pod_keeps_its_own() -> None:
+@pytest.mark.parametrize("answers", [True, False])
+async def test_session_that_may_not_have_a_warm_pod_keeps_its_own(answers: bool) -> None:
     rig = await alone()
     rig.kube.fail("patch", "pods", Forbidden("a policy", status=403))
     rig.run_warm_pods()
+    if not answers:
+        claim = rig.agents.claim
+        rig.agents.claim = partial(_late, claim)  # type: ignore[method-assign]
     await rig.settle()
     place(rig)
     await rig.sweep_all()
     assert status_of(rig)["pool"] == "miss"
     assert rig.agents.holders[status_of(rig)["browser"]["address"]] == UID
+
+
+async def _late(claim: Any, address: str, *rest: Any, **more: Any) -> Any:
+    if address.startswith("10.1."):
+        raise AgentTimeout("late")
+    return await claim(address, *rest, **more)
+
+
+async def test_next_leader_goes_on_with_the_pod_that_has_a_node() -> None:
+    rig = await alone()
+    for _ in range(20):
+        rig.kube.fail("delete", "pods", KubeError("etcdserver: leader changed", status=500))
+    rig.run_warm_pods()
+    await rig.settle()
+    assert {pod["spec"].get("nodeName") for pod in pods_of(rig, UID)} == {"local", None}, "it died in between"
+    rig.kube.faults.clear()
+    await rig.restart()
+    await rig.settle()
+    assert status_of(rig)["pool"] == "hit"
+    assert rig.pod() is None
 
 
 async def test_pod_that_is_taken_meanwhile_stays() -> None:
