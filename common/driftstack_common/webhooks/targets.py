@@ -29,7 +29,7 @@ _URL: Final = re.compile(r"(https?)://([^/?#@\\\s]+)([/?][^#\s]*)?(#\S*)?", re.I
 _PORT: Final = re.compile(r":([0-9]*)$")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
-LOOKUPS: Final = 64
+LOOKUPS: Final = 192
 """Names that are resolved at once; a resolver that does not answer holds up a thread."""
 _LOOKUPS: Final = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
 

@@ -10,8 +10,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
-import msgspec
-
 from driftstack_common.kinds import WebhookDelivery, WebhookEndpoint
 from driftstack_common.kube.client import KubeClient
 from driftstack_common.kube.reflector import Reflector
@@ -24,7 +22,7 @@ from driftstack_operator.webhooks.endpoints import Endpoints
 from driftstack_operator.webhooks.health import Health
 from driftstack_operator.webhooks.keys import SigningKeys
 from driftstack_operator.webhooks.metrics import Metrics
-from driftstack_operator.webhooks.outcomes import Outcomes
+from driftstack_operator.webhooks.outcomes import Outcomes, lean
 from driftstack_operator.webhooks.sender import ATTEMPT_SECONDS, Sender
 from driftstack_operator.webhooks.settings import Settings
 from driftstack_operator.webhooks.shards import Shards
@@ -57,7 +55,7 @@ class Dispatcher:
         self._delivery_copy = Reflector(
             kube,
             WebhookDelivery,
-            keep=_lean,
+            keep=lean,
             stored=lambda _, new: self.courier.delivery_seen(new),
             removed=lambda old: self.courier.delivery_gone(old),
         )
@@ -142,13 +140,6 @@ class Dispatcher:
     def _opened(self) -> None:
         self.endpoints.look_at_all()
         self.courier.wake_all()
-
-
-def _lean(delivery: WebhookDelivery) -> WebhookDelivery:
-    """Return what of a delivery is kept: nobody sends the payload of a finished one."""
-    if not delivery.finished:
-        return delivery
-    return msgspec.structs.replace(delivery, spec=msgspec.structs.replace(delivery.spec, payload=""))
 
 
 async def run(settings: Settings) -> None:

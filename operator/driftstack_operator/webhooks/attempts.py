@@ -1,25 +1,21 @@
-"""One attempt and what is told of it: keys before it, in_flight while it lasts, figures and a log line later."""
+"""One attempt and what is told of it: key and body before it, in_flight while it lasts, figures and a log line later."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final
 
 from driftstack_common.kinds import DeliveryPhase, WebhookDelivery, WebhookEndpoint
 from driftstack_common.logging import get_logger
 from driftstack_common.times import now
 from driftstack_operator.webhooks.endpoints import Endpoints
 from driftstack_operator.webhooks.keys import SigningKeys
-from driftstack_operator.webhooks.lanes import Lane
 from driftstack_operator.webhooks.metrics import Metrics, outcome_of
 from driftstack_operator.webhooks.outcomes import Outcomes
 from driftstack_operator.webhooks.schedule import Answer, Status, after, in_flight
 from driftstack_operator.webhooks.sender import Sender
-
-SLOW: Final = 1.0
-"""Seconds after which an attempt shows as in_flight; a quicker one costs one write."""
+from driftstack_operator.webhooks.turns import LATE, Turn
 
 logger = get_logger(__name__)
 
@@ -29,7 +25,7 @@ class Attempts:
 
     Args:
         sender, keys: what they are made with.
-        outcomes: says that one takes long.
+        outcomes: reads bodies that are not kept, and says that an attempt takes long.
         endpoints, metrics: told what came of each.
         clock: the time of day.
     """
@@ -50,23 +46,24 @@ class Attempts:
         self._metrics = metrics
         self._clock = clock
 
-    async def make(self, lane: Lane, endpoint: WebhookEndpoint, delivery: WebhookDelivery) -> Status:
+    async def make(self, turn: Turn, endpoint: WebhookEndpoint, delivery: WebhookDelivery) -> Status:
         """Make an attempt; return the status that follows.
 
         Raises:
-            NoKey, KubeError: there is nothing to sign with; nothing was sent.
+            NoKey, KubeError: there is nothing to sign with, or to send; nothing was sent.
         """
         begun = self._clock()
         keys = await self._keys.of(endpoint, begun)
-        marking = asyncio.create_task(self._mark(delivery))
+        whole = await self._outcomes.whole(delivery)
+        marking = asyncio.create_task(self._mark(turn, delivery))
         try:
             with self._metrics.attempt_seconds.time():
-                answer = await self._sender.send(endpoint.spec.url, delivery, keys)
+                answer = await self._sender.send(endpoint.spec.url, whole, keys)
         finally:
             marking.cancel()
             await asyncio.wait([marking])  # the outcome must be the later write
         status = after(delivery, answer, begun, self._clock())
-        lane.learn(arrived=answer.error is None)
+        turn.lane.learn(arrived=answer.error is None, late=turn.late)
         self._tell(endpoint, delivery, answer, status)
         return status
 
@@ -75,8 +72,10 @@ class Attempts:
         self._metrics.finished.labels(DeliveryPhase.DLQ.value).inc()
         self._endpoints.abandoned(endpoint)
 
-    async def _mark(self, delivery: WebhookDelivery) -> None:
-        await asyncio.sleep(SLOW)
+    async def _mark(self, turn: Turn, delivery: WebhookDelivery) -> None:
+        """Say so once the attempt is late; a quicker one costs one write."""
+        await asyncio.sleep(LATE)
+        turn.overrun()
         await self._outcomes.say(delivery, in_flight(self._clock()))
 
     def _tell(self, endpoint: WebhookEndpoint, delivery: WebhookDelivery, answer: Answer, status: Status) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -22,11 +23,10 @@ from driftstack_operator.webhooks.lanes import Key, Lane
 from driftstack_operator.webhooks.outcomes import Outcomes
 from driftstack_operator.webhooks.plans import Plans
 from driftstack_operator.webhooks.schedule import Status, given_up
+from driftstack_operator.webhooks.turns import Turn, Turns
 
-AT_ONCE: Final = 256
-"""Attempts at once, at all endpoints."""
 IN_HAND: Final = 512
-"""Attempts and outcomes that are being written; with more, nothing is sent: no API server, no deliveries."""
+"""Attempts, and outcomes that are being written; with more, nothing is sent: no API server, no deliveries."""
 KEY_RETRY: Final = 3.0
 SWEEP: Final = 15.0
 MOST_SWEPT: Final = 100
@@ -67,7 +67,7 @@ class Courier:
         self._clock = clock
         self._plans = Plans(self._due, clock)
         self._lanes: dict[str, Lane] = {}
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._turns = Turns()
         self._in_hand = asyncio.Semaphore(IN_HAND)
         self._tasks: set[asyncio.Task[None]] = set()
         self._telling: asyncio.Task[None] | None = None
@@ -112,7 +112,7 @@ class Courier:
 
     async def drained(self, mine: Callable[[str], bool]) -> None:
         """Wait until nothing is in hand at these endpoints, which are owned no more."""
-        while any(not lane.idle for uid, lane in self._lanes.items() if mine(uid)):  # noqa: ASYNC110
+        while any(lane.busy for uid, lane in self._lanes.items() if mine(uid)):  # noqa: ASYNC110
             await asyncio.sleep(0.05)  # once in the life of a shard
 
     async def run(self) -> None:
@@ -182,53 +182,43 @@ class Courier:
         """Send one delivery after another, each in its turn among all endpoints."""
         try:
             while lane.due and not lane.crowded and self._may(uid, lane):
-                async with self._in_hand:
-                    if not await self._next(uid, lane):
+                async with AsyncExitStack() as hand:
+                    async with self._turns.wait(lane) as turn:
+                        await hand.enter_async_context(self._in_hand)
+                        outcome = await self._work(uid, turn)
+                    if outcome is None:
                         return
+                    await self._finish(uid, lane, *outcome)
         finally:
             lane.running -= 1
             self._tidy(uid)
 
-    async def _next(self, uid: str, lane: Lane) -> bool:
-        """Work on the next delivery, and write what became of it; return whether to go on."""
-        key = lane.take()
-        if key is None:
-            return False
-        delivery = self._plans.get(key)
-        if delivery is None:
-            lane.done(key)
-            return True
+    async def _work(self, uid: str, turn: Turn) -> tuple[WebhookDelivery, Status] | None:
+        """Attempt the next delivery; return what follows, None when there is none to send now, or no key for it."""
+        lane, endpoint = turn.lane, turn.lane.endpoint
+        if endpoint is None or not lane.due or not self._may(uid, lane):  # while it waited for its turn
+            return None
+        delivery = self._plans[lane.take()]
+        if lane.ended is not None:
+            self._attempts.forgo(endpoint)
+            return delivery, given_up(lane.ended)
         try:
-            status = await self._work(uid, lane, delivery)
+            return delivery, await self._attempts.make(turn, endpoint, delivery)
+        except NoKey as error:
+            self._block(lane, endpoint, str(error))
+        except KubeError as error:
+            self._block(lane, endpoint, f"its Secret, or the body, can't be read now: {error}")
         except Exception:  # a bug: the sweep tries again
-            lane.put_back(key)
+            lane.busy.discard(delivery.key)
+            if self._plans.get(delivery.key) is not None:
+                lane.due[delivery.key] = None
             raise
-        if status is None:
-            self._put_back(lane, key)
-            return False
-        await self._finish(uid, lane, delivery, status)
-        return True
-
-    async def _work(self, uid: str, lane: Lane, delivery: WebhookDelivery) -> Status | None:
-        """Make an attempt in its turn; return what follows, None when it could not be made, or may be no more."""
-        async with self._slots:
-            endpoint = lane.endpoint
-            if endpoint is None or not self._may(uid, lane):
-                return None
-            if lane.ended is not None:
-                self._attempts.forgo(endpoint)
-                return given_up(lane.ended)
-            try:
-                return await self._attempts.make(lane, endpoint, delivery)
-            except NoKey as error:
-                self._block(lane, endpoint, str(error))
-            except KubeError as error:
-                self._block(lane, endpoint, f"its Secret can't be read now: {error}")
+        self._put_back(lane, delivery.key)
         return None
 
     def _put_back(self, lane: Lane, key: Key) -> None:
         """A delivery that was taken has not been sent: what it is by now counts."""
-        lane.done(key)
+        lane.busy.discard(key)
         delivery = self._plans.get(key)
         if delivery is not None:
             self._take(delivery)
@@ -256,7 +246,7 @@ class Courier:
         try:
             stored = await self._outcomes.write(delivery, status)
         finally:
-            lane.done(delivery.key)
+            lane.busy.discard(delivery.key)
         if stored is None:
             self._drop(delivery.key, uid)
         else:

@@ -26,8 +26,9 @@ class Lane:
         endpoint: as last seen; None before.
         due: deliveries to send now, in the order in which they became due.
         busy: deliveries that are being sent or whose outcome is being written.
-        running: how many are worked on, or about to be.
+        running: how many work on deliveries, one each, or wait for their turn to.
         blocked: why nothing can be sent now, though the endpoint wants it: its key is missing.
+        slow: its last attempt took long (see turns), or one that is running does.
     """
 
     def __init__(self) -> None:
@@ -36,6 +37,7 @@ class Lane:
         self.busy: set[Key] = set()
         self.running = 0
         self.blocked: str | None = None
+        self.slow = False
         self._limit = FIRST_LIMIT
 
     @property
@@ -59,8 +61,8 @@ class Lane:
 
     @property
     def room(self) -> int:
-        """How many more attempts may begin."""
-        return max(0, min(self._limit - self.running, len(self.due)))
+        """How many more may begin to work: those that wait for their turn have a delivery to come."""
+        return max(0, min(self._limit, len(self.due) + len(self.busy)) - self.running)
 
     @property
     def crowded(self) -> bool:
@@ -72,24 +74,14 @@ class Lane:
         """Whether nothing is in hand."""
         return not self.busy and not self.running
 
-    def take(self, key: Key | None = None) -> Key | None:
+    def take(self, key: Key | None = None) -> Key:
         """Take a delivery that is due in hand; without a key, the first."""
-        key = key or next(iter(self.due), None)
-        if key is not None:
-            del self.due[key]
-            self.busy.add(key)
+        key = key or next(iter(self.due))
+        del self.due[key]
+        self.busy.add(key)
         return key
 
-    def done(self, key: Key | None) -> None:
-        """A delivery is no longer in hand."""
-        if key is not None:
-            self.busy.discard(key)
-
-    def put_back(self, key: Key) -> None:
-        """A delivery that was taken has not been sent."""
-        self.done(key)
-        self.due[key] = None
-
-    def learn(self, *, arrived: bool) -> None:
-        """An attempt has ended."""
+    def learn(self, *, arrived: bool, late: bool) -> None:
+        """An attempt has ended; `late` when it took long."""
+        self.slow = late
         self._limit = min(MOST, self._limit * 2) if arrived else max(1, self._limit // 2)

@@ -1,10 +1,12 @@
-"""Writes what became of deliveries into their status."""
+"""What the API server is told and asked of deliveries: what became of them, and the bodies that are not kept here."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from typing import Final
+
+from msgspec.structs import replace
 
 from driftstack_common.kinds import WebhookDelivery, from_body
 from driftstack_common.kube.client import KubeClient
@@ -18,15 +20,25 @@ LONGEST_PAUSE: Final = 2.0
 """Between tries to write an outcome, seconds."""
 AT_ONCE: Final = 32
 """Writes at once: the API server has others to serve."""
+KEPT: Final = 2_048
+"""Characters of a body up to which it is kept; thousands of deliveries can wait for an endpoint that is paused."""
 
 logger = get_logger(__name__)
+
+
+def lean(delivery: WebhookDelivery) -> WebhookDelivery:
+    """Return what of a delivery is kept: neither what was answered, nor a body that is large or was sent."""
+    spec, status = delivery.spec, delivery.status
+    if delivery.finished or len(spec.payload) > KEPT:
+        spec = replace(spec, payload="")
+    return replace(delivery, spec=spec, status=replace(status, last_response_excerpt=None))
 
 
 class Outcomes:
     """Writes, and remembers which version it wrote until the watch has brought it.
 
     Args:
-        kube: client to write with.
+        kube: client to read and write with.
     """
 
     def __init__(self, kube: KubeClient) -> None:
@@ -44,6 +56,17 @@ class Outcomes:
     def forget(self, key: Key) -> None:
         """The watch has caught up, or the delivery is gone."""
         self._written.pop(key, None)
+
+    async def whole(self, delivery: WebhookDelivery) -> WebhookDelivery:
+        """Return the same with its body.
+
+        Raises:
+            KubeError: it can't be read now, or is gone.
+        """
+        if delivery.spec.payload:
+            return delivery
+        body = await self._kube.get(WebhookDelivery.KIND, *delivery.key)
+        return replace(delivery, spec=from_body(WebhookDelivery, body).spec)
 
     async def write(self, delivery: WebhookDelivery, status: Status) -> WebhookDelivery | None:
         """Write until it is there, or somebody else's is; return the delivery as stored, None when it is gone."""
@@ -82,7 +105,7 @@ class Outcomes:
             return None
         except KubeError:
             return delivery
-        current = from_body(WebhookDelivery, body)
+        current = lean(from_body(WebhookDelivery, body))
         return current if current.metadata.uid == meta.uid else None
 
     async def _patch(self, delivery: WebhookDelivery, status: Status) -> WebhookDelivery:
@@ -92,7 +115,7 @@ class Outcomes:
         patch = {"metadata": known, "status": status}
         async with self._slots:
             body = await self._kube.merge_patch(WebhookDelivery.KIND, meta.namespace, meta.name, patch, "status")
-        stored = from_body(WebhookDelivery, body)
+        stored = lean(from_body(WebhookDelivery, body))
         self._written[delivery.key] = int(stored.metadata.resource_version)
         return stored
 

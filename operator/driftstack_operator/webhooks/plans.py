@@ -25,6 +25,9 @@ class Plans:
         self._deliveries: dict[Key, WebhookDelivery] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
 
+    def __getitem__(self, key: Key) -> WebhookDelivery:
+        return self._deliveries[key]
+
     def get(self, key: Key) -> WebhookDelivery | None:
         """Return a delivery that is not finished."""
         return self._deliveries.get(key)

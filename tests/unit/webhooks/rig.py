@@ -19,7 +19,7 @@ from driftstack_operator.webhooks.courier import Courier
 from driftstack_operator.webhooks.endpoints import Endpoints
 from driftstack_operator.webhooks.keys import SigningKeys
 from driftstack_operator.webhooks.metrics import Metrics
-from driftstack_operator.webhooks.outcomes import Outcomes
+from driftstack_operator.webhooks.outcomes import Outcomes, lean
 from driftstack_operator.webhooks.schedule import Answer
 from tests.unit.operator.fakes import FakeKube
 from tests.unit.webhooks.builders import NAMESPACE, SECRET
@@ -101,7 +101,7 @@ class Rig:
                 self.courier.endpoint_seen(endpoint)
         elif plural == WebhookDelivery.KIND.plural:
             delivery = from_body(WebhookDelivery, copy.deepcopy(body))
-            (self.courier.delivery_gone if event == "DELETED" else self.courier.delivery_seen)(delivery)
+            (self.courier.delivery_gone if event == "DELETED" else self.courier.delivery_seen)(lean(delivery))
 
     def put_secret(self, name: str = "hook", value: str = SECRET) -> None:
         data = {"secret": base64.b64encode(value.encode()).decode()}

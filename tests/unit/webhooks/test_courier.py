@@ -9,14 +9,17 @@ from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
+from msgspec.structs import replace
+
 from driftstack_common.kinds import DeliveryPhase, WebhookDelivery, WebhookEndpoint
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import SECRET as SECRET_KIND
 from driftstack_common.kube.errors import Conflict, KubeError
 from driftstack_operator.webhooks import courier
-from driftstack_operator.webhooks.courier import AT_ONCE
 from driftstack_operator.webhooks.lanes import FIRST_LIMIT, MOST
+from driftstack_operator.webhooks.outcomes import KEPT
 from driftstack_operator.webhooks.schedule import Answer
+from driftstack_operator.webhooks.turns import QUICK_AT_ONCE, SLOW_AT_ONCE
 from tests.unit.operator.leases import run
 from tests.unit.webhooks.builders import NAMESPACE, NOW, SECRET, delivery, endpoint_body
 from tests.unit.webhooks.rig import Rig
@@ -130,26 +133,119 @@ async def test_long_attempt_shows_as_in_flight(rig: Rig) -> None:
     assert (rig.status(one)["phase"], len(rig.sender.attempts)) == ("delivered", 1)
 
 
-@in_virtual_time
-async def test_dead_endpoint_delays_no_other(rig: Rig) -> None:
-    async def never() -> Answer:
-        await asyncio.sleep(10)
-        return Answer(error="no answer within 10 s")
+def takes(seconds: float, answer: Answer) -> Callable[[str, WebhookDelivery], Any]:
+    """Return how a receiver behaves that is slow at hosts whose name has slow in it, and fine at others."""
 
-    rig.sender.answer = lambda url, _: never() if "dead" in url else Answer(status=200)
-    for number in range(2, 12):
-        dead = rig.put(
-            endpoint_body(f"dead-{number}", number, url="https://dead.example.com/", secretRef={"name": "hook"})
-        )
-        for event in range(100):
-            rig.put_delivery(delivery(dead, 1000 * number + event))
-    await asyncio.sleep(1)
-    assert rig.sender.busy < AT_ONCE / 2
+    async def slowly() -> Answer:
+        await asyncio.sleep(seconds)
+        return answer
+
+    return lambda url, _: slowly() if "slow" in url else Answer(status=200)
+
+
+def put_slow(rig: Rig, endpoints: int, events: int) -> list[WebhookDelivery]:
+    """Put so many deliveries to each of so many slow endpoints; return all of them."""
+    made = []
+    for number in range(2, 2 + endpoints):
+        body = endpoint_body(f"slow-{number}", number, url="https://slow.example.com/", secretRef={"name": "hook"})
+        slow = rig.put(body)
+        made += [delivery(slow, 1000 * number + event) for event in range(events)]
+    for one in made:
+        rig.put_delivery(one)
+    return made
+
+
+def put_good(rig: Rig, events: int) -> None:
     good = rig.put(endpoint_body())
-    for event in range(100):
+    for event in range(events):
         rig.put_delivery(delivery(good, event + 1))
+
+
+def sent_to_good(rig: Rig) -> int:
+    return sum("slow" not in url for _, url, _, _ in rig.sender.attempts)
+
+
+@in_virtual_time
+async def test_dead_endpoints_delay_no_other(rig: Rig) -> None:
+    rig.sender.answer = takes(10, Answer(error="no answer within 10 s"))
+    put_slow(rig, endpoints=10, events=100)
+    await asyncio.sleep(0.5)
+    assert rig.sender.busy == 10 * FIRST_LIMIT
+    put_good(rig, 100)
+    await asyncio.sleep(0.1)
+    assert sent_to_good(rig) == 100
+
+
+@in_virtual_time
+async def test_endpoints_that_turn_slow_all_at_once_delay_others_by_a_second(rig: Rig) -> None:
+    rig.sender.answer = takes(10, Answer(error="no answer within 10 s"))
+    put_slow(rig, endpoints=QUICK_AT_ONCE // FIRST_LIMIT, events=100)
+    put_good(rig, 100)
+    await asyncio.sleep(0.9)
+    assert sent_to_good(rig) == 0
+    await asyncio.sleep(0.2)
+    assert sent_to_good(rig) == 100
+
+
+@in_virtual_time
+async def test_many_slow_endpoints_share_what_the_others_leave(rig: Rig) -> None:
+    rig.sender.answer = takes(9, Answer(status=200))
+    slow = put_slow(rig, endpoints=100, events=20)
+    await asyncio.sleep(60)
+    assert rig.sender.busy == SLOW_AT_ONCE
+    put_good(rig, 100)
+    await asyncio.sleep(0.1)
+    assert sent_to_good(rig) == 100
+    await asyncio.sleep(HOUR)
+    assert {rig.status(one)["phase"] for one in slow} == {"delivered"}
+
+
+@in_virtual_time
+async def test_endpoint_that_answers_fast_again_is_quick_again(rig: Rig) -> None:
+    rig.sender.answer = takes(9, Answer(status=200))
+    put_slow(rig, endpoints=1, events=1)
+    (lane,) = rig.courier._lanes.values()
+    for moment, slow in ((0.9, False), (0.2, True), (20, True)):
+        await asyncio.sleep(moment)
+        assert lane.slow is slow
+    rig.sender.answer = lambda *_: REFUSING
+    put_slow(rig, endpoints=1, events=2)
+    await asyncio.sleep(0.1)
+    assert not lane.slow
+
+
+@in_virtual_time
+async def test_only_small_bodies_are_kept_and_large_ones_are_sent(rig: Rig) -> None:
+    sent: list[str] = []
+
+    def receive(_url: str, one: WebhookDelivery) -> Answer:
+        sent.append(one.spec.payload)
+        return Answer(status=500, excerpt="x" * 4096, error="answered 500")
+
+    rig.sender.answer = receive
+    hook = rig.put(endpoint_body())
+    bodies = {1: "s" * KEPT, 2: "l" * (KEPT + 1)}
+    for number, payload in bodies.items():
+        one = delivery(hook, number)
+        rig.put_delivery(replace(one, spec=replace(one.spec, payload=payload)))
     await asyncio.sleep(1)
-    assert sum("dead" not in url for _, url, _, _ in rig.sender.attempts) == 100
+    assert sorted(sent) == sorted(bodies.values())
+    assert [len(each.spec.payload) for each in rig.courier._plans.all()] == [KEPT, 0]
+    assert {each.status.last_response_excerpt for each in rig.courier._plans.all()} == {None}
+    await asyncio.sleep(90)
+    assert sorted(sent[2:]) == sorted(bodies.values())
+
+
+@in_virtual_time
+async def test_body_that_can_not_be_read_now_is_no_failed_attempt(rig: Rig) -> None:
+    one = delivery(rig.put(endpoint_body()))
+    one = replace(one, spec=replace(one.spec, payload="l" * (KEPT + 1)))
+    rig.kube.fail("get", WebhookDelivery.KIND.plural, KubeError("away", status=503))
+    rig.put_delivery(one)
+    await asyncio.sleep(0.9)
+    assert not rig.sender.attempts
+    await asyncio.sleep(3)
+    assert (rig.status(one)["phase"], rig.status(one)["attempts"]) == ("delivered", 1)
 
 
 @in_virtual_time
@@ -349,23 +445,14 @@ async def test_long_attempt_writes_nothing_over_what_another_dispatcher_wrote(ri
 
 
 async def crowd(rig: Rig) -> WebhookDelivery:
-    """Have as many attempts made as can be; return a delivery in hand that waits for its turn."""
-
-    async def slowly() -> Answer:
-        await asyncio.sleep(9)
-        return Answer(status=200)
-
-    rig.sender.answer = lambda url, _: slowly() if "slow" in url else Answer(status=200)
-    for number in range(2, 2 + AT_ONCE // FIRST_LIMIT):
-        body = endpoint_body(f"slow-{number}", number, url="https://slow.example.com/", secretRef={"name": "hook"})
-        slow = rig.put(body)
-        for event in range(FIRST_LIMIT):
-            rig.put_delivery(delivery(slow, 1000 * number + event))
-    await asyncio.sleep(1)
+    """Have as many attempts made as can be; return a delivery that waits for its turn, within half a second."""
+    rig.sender.answer = takes(9, Answer(status=200))
+    put_slow(rig, endpoints=QUICK_AT_ONCE // FIRST_LIMIT, events=FIRST_LIMIT)
+    await asyncio.sleep(0.1)
     waiting = delivery(rig.put(endpoint_body()))
     rig.put_delivery(waiting)
-    await asyncio.sleep(1)
-    assert len(rig.sender.attempts) == AT_ONCE
+    await asyncio.sleep(0.1)
+    assert len(rig.sender.attempts) == QUICK_AT_ONCE
     return waiting
 
 
@@ -373,8 +460,10 @@ async def crowd(rig: Rig) -> WebhookDelivery:
 async def test_nothing_is_sent_to_an_endpoint_that_was_lost_while_its_delivery_waited(rig: Rig) -> None:
     waiting = await crowd(rig)
     rig.sends = False
+    await rig.courier.drained(lambda uid: uid == waiting.spec.endpoint.uid)
+    assert asyncio.get_running_loop().time() < 1, "what waits for its turn is not in hand"
     await asyncio.sleep(60)
-    assert len(rig.sender.attempts) == AT_ONCE
+    assert sent_to_good(rig) == 0
     rig.sends = True
     rig.courier.wake_all()
     await asyncio.sleep(1)
@@ -390,7 +479,7 @@ async def test_what_another_dispatcher_sent_while_it_waited_here_is_not_sent_aga
     rig.sends = True
     rig.courier.wake_all()
     await asyncio.sleep(60)
-    assert len(rig.sender.attempts) == AT_ONCE
+    assert sent_to_good(rig) == 0
 
 
 @in_virtual_time
@@ -398,7 +487,7 @@ async def test_endpoint_that_is_paused_while_its_delivery_waits_is_sent_nothing(
     waiting = await crowd(rig)
     rig.put(endpoint_body(generation=2, paused=True))
     await asyncio.sleep(60)
-    assert len(rig.sender.attempts) == AT_ONCE
+    assert sent_to_good(rig) == 0
     assert rig.status(waiting)["lastError"] == "held: the endpoint is paused"
 
 
