@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from driftstack_common.kinds import (
     WebhookDelivery,
     WebhookEndpoint,
 )
+from driftstack_common.kube.pages import SMALL_PAGE
 from driftstack_common.kube.reflector import DEFAULT_TIMING, ListWatch, Reflector, Signals, Timing
 
 
@@ -196,7 +198,9 @@ class Caches:
         self._usage = _reflector(client, AccountUsage, self.usage, timing)
         self._webhooks = (
             _reflector(client, WebhookEndpoint, self.endpoints, timing),
-            _reflector(client, WebhookDelivery, self.deliveries, timing, lean_delivery),
+            _reflector(
+                client, WebhookDelivery, self.deliveries, replace(timing, page=SMALL_PAGE), lean_delivery
+            ),
         )
         self._reflectors = (*self._credentials, self._archetypes, *self._sessions, *self._webhooks)
         self._measure()

@@ -1,6 +1,6 @@
 """Copies of endpoints and deliveries with the indexes that readers need.
 
-A delivery's payload can be 256 KiB, and no call shows it: the copy leaves it out.
+A delivery's payload can be 64 KiB, and no call shows it: the copy leaves it out.
 """
 
 from __future__ import annotations

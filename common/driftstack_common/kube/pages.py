@@ -9,6 +9,8 @@ from driftstack_common.kinds.meta import Kind
 
 PAGE: Final = 500
 """Objects per page; 500 pods are 3 MB, and take 20 ms to decode."""
+SMALL_PAGE: Final = 100
+"""The same of deliveries, whose bodies can have 64 KiB each."""
 
 Body = dict[str, Any]
 

@@ -16,7 +16,7 @@ from driftstack_common.kinds import EventType, Record
 from driftstack_common.names import session_id
 from driftstack_common.times import format_time
 
-PAYLOAD_LIMIT: Final = 262_144
+PAYLOAD_LIMIT: Final = 65_536
 """Characters of a delivery's payload, as in crds/webhookdeliveries.yaml."""
 
 

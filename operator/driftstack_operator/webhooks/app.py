@@ -12,7 +12,8 @@ from typing import Final
 
 from driftstack_common.kinds import WebhookDelivery, WebhookEndpoint
 from driftstack_common.kube.client import KubeClient
-from driftstack_common.kube.reflector import Reflector
+from driftstack_common.kube.pages import SMALL_PAGE
+from driftstack_common.kube.reflector import Reflector, Timing
 from driftstack_common.logging import get_logger
 from driftstack_operator.probes import Probes
 from driftstack_operator.signals import take_signals
@@ -55,6 +56,7 @@ class Dispatcher:
         self._delivery_copy = Reflector(
             kube,
             WebhookDelivery,
+            timing=Timing(page=SMALL_PAGE),
             keep=lean,
             stored=lambda _, new: self.courier.delivery_seen(new),
             removed=lambda old: self.courier.delivery_gone(old),
