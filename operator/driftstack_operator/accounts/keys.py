@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from driftstack_common.kinds import ApiKey
 from driftstack_common.kube.client import KubeClient
@@ -19,8 +18,7 @@ from driftstack_common.names import ANNOTATION_ID, ANNOTATION_REVOCATION_TOLD
 from driftstack_common.times import format_time, now
 from driftstack_common.webhooks.events import Event, key_revoked
 
-NEWS: Final = timedelta(days=1)
-Tell = Callable[[str, Event], Awaitable[bool]]
+Tell = Callable[[str, Event], Awaitable[None]]
 
 
 class Keys:
@@ -29,7 +27,7 @@ class Keys:
     Args:
         kube: client to watch and write with.
         touch: called with each key that lacks something.
-        tell: stores the deliveries of an event in a namespace; answers whether anybody is told.
+        tell: stores the deliveries of an event in a namespace.
     """
 
     def __init__(self, kube: KubeClient, touch: Callable[[str], None], tell: Tell) -> None:
@@ -56,8 +54,8 @@ class Keys:
             await self._complete(key)
         elif key.spec.revoked_at is not None and _is_news(key):
             event = key_revoked(key.metadata.uid, key.id, key.spec.name, key.spec.revoked_at)
-            if await self._tell(namespace, event):
-                await self._patch(key, {"annotations": {ANNOTATION_REVOCATION_TOLD: event.id}})
+            await self._tell(namespace, event)
+            await self._patch(key, {"annotations": {ANNOTATION_REVOCATION_TOLD: event.id}})
 
     async def _complete(self, key: ApiKey) -> None:
         metadata: dict[str, Any] = {}
@@ -86,8 +84,6 @@ def _is_undated(key: ApiKey) -> bool:
 
 
 def _is_news(key: ApiKey) -> bool:
-    """Whether somebody may have to be told that it was revoked; what is older is no news to a new operator."""
-    revoked_at = key.spec.revoked_at
-    if not key.spec.revoked or revoked_at is None or ANNOTATION_REVOCATION_TOLD in key.metadata.annotations:
-        return False
-    return now() - revoked_at < NEWS and key.metadata.deletion_timestamp is None
+    """Whether somebody may have to be told that it was revoked, however long ago: no operator may have run since."""
+    told = ANNOTATION_REVOCATION_TOLD in key.metadata.annotations
+    return key.spec.revoked and not told and key.metadata.deletion_timestamp is None

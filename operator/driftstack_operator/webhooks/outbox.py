@@ -102,20 +102,19 @@ class Outbox:
             raise Unreachable("webhook endpoints are not known for certain now")
         return namespace in self._by_namespace
 
-    async def tell(self, namespace: str, event: Event) -> bool:
-        """Store a delivery for each endpoint that is told of the event; return whether any is.
+    async def tell(self, namespace: str, event: Event) -> None:
+        """Store a delivery for each endpoint that is told of the event.
 
         Raises:
             KubeError: not all of them are stored; call again.
         """
         if not self.listens(namespace):
-            return False
+            return
         told = subscribed(self._by_namespace[namespace].values(), event)
         results = await asyncio.gather(*(self._store(endpoint, event) for endpoint in told), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-        return bool(told)
 
     async def _store(self, endpoint: WebhookEndpoint, event: Event) -> None:
         namespace = endpoint.metadata.namespace

@@ -193,9 +193,18 @@ async def test_revocation_that_was_told_before_a_crash_is_told_once(rig: Rig) ->
     assert "driftstack.dev/revocation-told" in key["metadata"]["annotations"]
 
 
-@pytest.mark.parametrize("ago", [timedelta(days=2), timedelta(days=400)])
-async def test_old_revocation_is_no_news(rig: Rig, ago: timedelta) -> None:
-    put_key(rig, revokedAt=format_time(now() - ago))
+async def test_revocation_is_told_however_long_no_operator_ran(rig: Rig) -> None:
+    put_key(rig, revokedAt=format_time(now() - timedelta(days=3)))
+    await rig.settle()
+    assert [each["spec"]["endpoint"]["name"] for each in deliveries(rig)] == ["hook"]
+
+
+async def test_revocation_that_nobody_listened_to_is_told_to_nobody_later(rig: Rig) -> None:
+    put_endpoint(rig, events=["session.failed"])
+    put_key(rig, revokedAt=format_time(now()))
+    await rig.settle()
+    put_endpoint(rig)
+    (key,) = rig.kube.all(ApiKey.KIND)
+    rig.operator.keys._reflector._take({"type": "MODIFIED", "object": key})
     await rig.settle()
     assert deliveries(rig) == []
-    assert rig.writes(ApiKey.KIND) == []
