@@ -70,7 +70,8 @@ class Services:
         self.public_url = settings.public_url
         self.keys = Keys(kube, looks, self.caches)
         self.usage = Usage(self.caches, self.agents)
-        self.webhooks = Webhooks(kube, looks, self.caches, Targets(settings.webhook_rules, dependencies.lookup))
+        targets = Targets(settings.webhook_rules, dependencies.lookup)
+        self.webhooks = Webhooks(kube, looks, self.caches, targets, enabled=settings.webhooks)
         self.deliveries = Deliveries(kube, looks, self.caches, self.webhooks)
         self.last_used = LastUsed(kube)
         self._shared = SharedBuckets(settings.redis) if settings.redis is not None else None

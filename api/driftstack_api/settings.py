@@ -33,6 +33,7 @@ class Settings(BaseSettings):
         problem_type_base: what `type` of every problem begins with.
         fresh_seconds: a cache whose watch has proven itself within this time is trusted; see `/readyz`. Watches do
             so every 2 s.
+        webhooks: whether there is a dispatcher; without, nothing can be sent to an endpoint.
         webhook_allow_http, webhook_allow_private, webhook_refused_networks: where webhooks may point to, see
             driftstack_common.webhooks.targets.Rules; the dispatcher has the same.
         failpoints: for tests only; lets anybody who reaches the facade kill or freeze the process.
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     redis: Path | None = None
     problem_type_base: str = Field(default="https://errors.driftstack.dev/", pattern=r"^https?://.+/$")
     fresh_seconds: float = Field(default=4.0, gt=0)
+    webhooks: bool = True
     webhook_allow_http: bool = False
     webhook_allow_private: bool = False
     webhook_refused_networks: list[IPvAnyNetwork] = []

@@ -155,6 +155,7 @@ def test_facade_accepts_its_settings(render: Render, monkeypatch: pytest.MonkeyP
     if values == "minimal-values.yaml":
         assert settings.tiers == DEFAULT_TIERS
     assert (settings.redis is None) == (values != "full-values.yaml")
+    assert settings.webhooks == (values != "full-values.yaml")
     if values == "full-values.yaml":
         mounts = deployment(render(values), "facade")["containers"][0]["volumeMounts"]
         assert str(settings.redis) in [mount["mountPath"] for mount in mounts]

@@ -59,8 +59,9 @@ class Deliveries:
         """Have a test event sent to an endpoint, whatever it subscribes to.
 
         Raises:
-            Problem: not-found, conflict (it is disabled).
+            Problem: not-found, conflict (it is disabled), feature-unavailable.
         """
+        self._webhooks.need_dispatcher()
         endpoint = await self._webhooks.find_enabled(caller, webhook_id)
         event = test_ping(endpoint.id, now())
         try:
@@ -77,8 +78,9 @@ class Deliveries:
         """Have a delivery sent anew, from the first attempt on; one that was not tried yet is sent anyway.
 
         Raises:
-            Problem: not-found, conflict (its endpoint is disabled, or an attempt is running).
+            Problem: not-found, conflict (its endpoint is disabled, or an attempt is running), feature-unavailable.
         """
+        self._webhooks.need_dispatcher()
         match = DELIVERY_ID.fullmatch(delivery_id)
         for _ in range(_TRIES):
             # The copy may be a moment behind the dispatcher: what it has as pending may have arrived.

@@ -44,9 +44,12 @@ ARRIVAL_SECONDS: Final = 1.0
 
 
 class Webhooks:
-    """What callers can do with the endpoints of their account."""
+    """What callers can do with the endpoints of their account; `enabled`: there is a dispatcher."""
 
-    def __init__(self, client: KubeClient, looks: Looks, caches: Caches, targets: Targets) -> None:
+    def __init__(
+        self, client: KubeClient, looks: Looks, caches: Caches, targets: Targets, *, enabled: bool = True
+    ) -> None:
+        self._enabled = enabled
         self._client = client
         self._looks = looks
         self._caches = caches
@@ -61,6 +64,7 @@ class Webhooks:
             Problem: validation-failed (url), conflict (there are as many as there can be; an account that is
                 going), feature-unavailable.
         """
+        self.need_dispatcher()
         await self._targets.check(body.url)
         namespace = caller.namespace
         own = self._caches.endpoints.of_namespace(namespace)
@@ -71,6 +75,11 @@ class Webhooks:
             return await self._create(caller, body)
         finally:
             self._making[namespace] -= 1
+
+    def need_dispatcher(self) -> None:
+        """Promise no delivery that nobody would make; raise Problem feature-unavailable."""
+        if not self._enabled:
+            raise Problem("feature-unavailable", "Webhooks are switched off here: nothing would be sent.")
 
     def list_all(self, caller: Caller) -> WebhookList:
         """Return every endpoint of the account, newest first.

@@ -512,3 +512,18 @@ async def test_an_account_that_may_have_no_more(api: Facade, world: World) -> No
     world.kube.fail("create webhookendpoints", unknown)
     check(await api.call("POST", "/v1/webhooks", json=body), 503, "feature-unavailable")
     assert secrets(world) == {}
+
+
+async def test_without_a_dispatcher_nothing_is_promised(world: World) -> None:
+    webhook_id = put(world, "older")
+    async with facade(world, webhooks=False) as api:
+        for path, body in (
+            ("/v1/webhooks", {"url": URL, "events": BOTH}),
+            (f"/v1/webhooks/{webhook_id}/test", None),
+            (f"/v1/webhook-deliveries/wdl_{UNKNOWN.removeprefix('whk_')}/replay", None),
+        ):
+            refused = check(await api.call("POST", path, json=body), 503, "feature-unavailable")
+            assert refused["detail"] == "Webhooks are switched off here: nothing would be sent."
+        await until(lambda: api.app.state.services.caches.endpoints.of_namespace("acct-acme"))
+        assert [one["id"] for one in await listed(api)] == [webhook_id]
+        assert (await api.call("DELETE", f"/v1/webhooks/{webhook_id}")).status_code == 204
