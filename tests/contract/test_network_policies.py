@@ -32,7 +32,14 @@ PRIVATE: Final = [
     "::1",
     "::",
     "::10.0.0.1",
+    "64:ff9b::",
     "64:ff9b::a00:1",
+    "64:ff9b::6440:1",
+    "64:ff9b::7f00:1",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b::ac1f:fffe",
+    "64:ff9b::c0a8:101",
+    "64:ff9b::e000:fb",
     "64:ff9b:1::a00:1",
     "2002:a00:1::1",
     "2001:0:a00:1::1",
@@ -70,7 +77,10 @@ def test_browsers_reach_no_private_address(render: Render, address: str) -> None
     assert [port for port in (53, 80, 443, 6443, 10250) if allows(egress, address, port)] == []
 
 
-@pytest.mark.parametrize("address", ["203.0.113.10", "8.8.8.8", "100.63.255.255", "172.32.0.1", "2606:4700::1111"])
+PUBLIC: Final = ["203.0.113.10", "8.8.8.8", "100.63.255.255", "172.32.0.1", "2606:4700::1111", "64:ff9b::808:808"]
+
+
+@pytest.mark.parametrize("address", PUBLIC)
 def test_browsers_reach_public_addresses(render: Render, address: str) -> None:
     egress = policies(render("local-values.yaml"))["driftstack-browsers"]["egress"]
     assert allows(egress, address, 443)
@@ -83,6 +93,7 @@ def test_addresses_of_the_cluster_are_refused_but_for_the_resolver(render: Rende
         assert allows(egress, resolver, 53)
         assert not allows(egress, resolver, 443)
         assert not allows(egress, neighbour, 53)
+    assert not allows(egress, "64:ff9b::c633:6436", 53), "198.51.100.54 by NAT64"
 
 
 @pytest.mark.parametrize("values", ["minimal-values.yaml", "full-values.yaml", "local-values.yaml"])
@@ -133,6 +144,7 @@ def test_dispatcher_reaches_public_addresses_and_resolvers(render: Render) -> No
     egress = policies(render("minimal-values.yaml"))["driftstack-dispatcher"]["egress"]
     assert allows(egress, "93.184.216.34", 8443)
     assert allows(egress, "2606:2800:220:1:248:1893:25c8:1946", 443)
+    assert allows(egress, "64:ff9b::5db8:d822", 443)
     assert allows(egress, "10.0.0.10", 53)
     assert policies(render("local-values.yaml", "--set", "webhooks.allowPrivate=true"))["driftstack-dispatcher"][
         "egress"

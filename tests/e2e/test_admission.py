@@ -350,6 +350,24 @@ def test_spec_cannot_change(admin: Door, account: Tenant, kube: pykube.HTTPClien
     assert same.status == 200, same.message
 
 
+def test_metadata_are_bounded(admin: Door, facade: Door, account: Tenant) -> None:
+    def create(metadata: Body, door: Door = admin) -> Answer:
+        body = {"apiVersion": VERSION, **copy.deepcopy(GOOD["browsersessions"])}
+        body["spec"]["metadata"] = metadata
+        return door.create("browsersessions", body, account.namespace)
+
+    deep: Body = {"n": [1] * 1000, "text": "\u00fc" * 10_000, "in": {"this": [None, True, 0.5]}}
+    assert create(deep).status == 201
+    assert create({"text": "x" * 32_700}).status == 201
+    for large in ({"text": "x" * 32_800}, {"in": [{"this": "x" * 1000}] * 33}, {"x" * 32_800: 1}):
+        answer = create(large)
+        assert answer.status == 413, answer.message
+        assert "a session's metadata may have at most 32,768 characters" in answer.message
+    fractions: Body = {"x": [0.5] * 4000}  # 16 KiB as JSON, and more as CEL writes them
+    assert create(fractions).status == 413
+    assert create(fractions, facade).status == 201
+
+
 def test_only_the_operator_drops_the_finalizer(
     admin: Door, facade: Door, operator: Door, account: Tenant, kube: pykube.HTTPClient
 ) -> None:

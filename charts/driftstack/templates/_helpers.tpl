@@ -62,12 +62,18 @@ capabilities: {drop: [ALL]}
 {{- end }}
 
 {{/*
-The same for IPv6: compatible and loopback, NAT64, 6to4, Teredo, discard, unique local, link-local, site-local and
+The same for IPv6: compatible and loopback, local NAT64, 6to4, Teredo, discard, unique local, link-local, site-local and
 multicast. IPv4-mapped addresses (::ffff:0:0/96) need no line, and the API refuses one: the kernel sends them as IPv4.
+NAT64 (64:ff9b::/96) is how IPv4 is reached from networks without, so there the IPv4 ranges are refused, each inside it.
 */}}
 {{- define "driftstack.refusedIPv6" -}}
 - ::/96
-- 64:ff9b::/96
+{{- range include "driftstack.refusedIPv4" . | fromYamlArray }}
+{{- $parts := regexSplit "[./]" . -1 }}
+{{- $high := add (mul 256 (index $parts 0 | atoi)) (index $parts 1 | atoi) }}
+{{- $low := add (mul 256 (index $parts 2 | atoi)) (index $parts 3 | atoi) }}
+- 64:ff9b::{{ if or $high $low }}{{ printf "%x:%x" $high $low }}{{ end }}/{{ add 96 (index $parts 4 | atoi) }}
+{{- end }}
 - 64:ff9b:1::/48
 - 100::/64
 - 2001::/32

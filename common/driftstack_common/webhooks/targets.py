@@ -93,6 +93,7 @@ _PRIVATE: Final = {
         "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",
     ),
 }  # fmt: skip
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _PUBLIC_V6: Final = ipaddress.IPv6Network("2000::/3")
 
 
@@ -145,20 +146,25 @@ def check_address(address: Address, rules: Rules) -> None:
 
 def _why_not(address: Address, rules: Rules) -> str | None:
     """Return the word for what is wrong with an address or what is wrapped in it, None when nothing is."""
+    if any(one in network for one in faces(address) for network in rules.refused):
+        return "refused (by the settings)"
     kinds = (_kind_of(one, rules) for one in _judged(address))
     return next((kind for kind in kinds if kind is not None), None)
 
 
 def _judged(address: Address) -> list[Address]:
-    """Return what is to be judged: of a mapped address, which the kernel treats as IPv4, the IPv4 one alone."""
-    mapped = getattr(address, "ipv4_mapped", None)
-    return [mapped] if mapped is not None else faces(address)[::-1]
+    """Return what is to be judged by its kind: where a packet ends up.
+
+    That is the IPv4 address alone where the kernel (mapped) or a NAT64 gateway turns packets into IPv4: in networks
+    with DNS64, names of hosts without IPv6 resolve to such addresses.
+    """
+    inner = faces(address)[1:]
+    turned = getattr(address, "ipv4_mapped", None) is not None or address in _NAT64
+    return inner if turned else [*inner, address]
 
 
 def _kind_of(address: Address, rules: Rules) -> str | None:
     """Return the word for what is wrong with an address, None when nothing is."""
-    if any(address in network for network in rules.refused):
-        return "refused (by the settings)"
     found = _found(address, _NEVER)
     if found is None and not rules.allow_private:
         found = _found(address, _PRIVATE)

@@ -22,7 +22,7 @@ from driftstack_common.webhooks.targets import (
 
 STRICT = Rules()
 DEVELOPMENT = Rules(allow_http=True, allow_private=True)
-PUBLIC = ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946"]
+PUBLIC = ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "64:ff9b::5db8:d822"]
 REFUSED = {
     "127.0.0.1": "loopback",
     "127.255.255.254": "loopback",
@@ -46,8 +46,11 @@ REFUSED = {
     "192.0.2.1": "special-purpose",
     "2001:db8::1": "special-purpose",
     "2001::1": "special-purpose",
-    "64:ff9b::5db8:d822": "special-purpose",
+    "64:ff9b::": "reserved",
     "64:ff9b::7f00:1": "loopback",
+    "64:ff9b::a00:1": "private",
+    "64:ff9b::a9fe:a9fe": "link-local",
+    "64:ff9b::e000:fb": "multicast",
     "64:ff9b:1::1": "special-purpose",
     "2002:7f00:1::": "loopback",
     "2002:5db8:d822::": "special-purpose",
@@ -157,9 +160,15 @@ def test_metadata_services_stay_refused_in_development(text: str) -> None:
 
 def test_networks_of_the_settings() -> None:
     rules = Rules(refused=(ipaddress.ip_network("93.184.216.0/24"),))
-    for url in ("https://93.184.216.34/", "https://[::ffff:93.184.216.34]/"):
+    for url in ("https://93.184.216.34/", "https://[::ffff:93.184.216.34]/", "https://[64:ff9b::5db8:d822]/"):
         with pytest.raises(TargetRefused, match="by the settings"):
             parse_target(url, rules)
+
+
+def test_nat64_can_be_refused_by_the_settings() -> None:
+    rules = Rules(allow_private=True, refused=(ipaddress.ip_network("64:ff9b::/96"),))
+    with pytest.raises(TargetRefused, match="by the settings"):
+        parse_target("https://[64:ff9b::5db8:d822]/", rules)
 
 
 def lookup(*texts: str) -> object:
