@@ -198,9 +198,7 @@ class Caches:
         self._usage = _reflector(client, AccountUsage, self.usage, timing)
         self._webhooks = (
             _reflector(client, WebhookEndpoint, self.endpoints, timing),
-            _reflector(
-                client, WebhookDelivery, self.deliveries, replace(timing, page=SMALL_PAGE), lean_delivery
-            ),
+            _reflector(client, WebhookDelivery, self.deliveries, replace(timing, page=SMALL_PAGE), lean_delivery),
         )
         self._reflectors = (*self._credentials, self._archetypes, *self._sessions, *self._webhooks)
         self._measure()

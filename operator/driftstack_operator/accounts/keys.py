@@ -84,6 +84,6 @@ def _is_undated(key: ApiKey) -> bool:
 
 
 def _is_news(key: ApiKey) -> bool:
-    """Whether somebody may have to be told that it was revoked, however long ago: no operator may have run since."""
+    """Whether somebody may have to be told that it was revoked, however long ago: perhaps no operator ran."""
     told = ANNOTATION_REVOCATION_TOLD in key.metadata.annotations
     return key.spec.revoked and not told and key.metadata.deletion_timestamp is None

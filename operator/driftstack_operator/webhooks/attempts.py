@@ -1,4 +1,4 @@
-"""One attempt and what is told of it: key and body before it, in_flight while it lasts, figures and a log line later."""
+"""One attempt, and what is told of it: in_flight while it lasts, figures and a log line later."""
 
 from __future__ import annotations
 

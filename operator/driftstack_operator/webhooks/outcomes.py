@@ -1,4 +1,4 @@
-"""What the API server is told and asked of deliveries: what became of them, and the bodies that are not kept here."""
+"""Writes what became of deliveries into their status, and reads those bodies that are not kept."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Whose turn it is to send: endpoints that answer fast wait for no slow ones.
 
-An attempt holds one of the quick places for a second at most. If it lasts longer it goes on without one, and until its
-endpoint has answered within a second, attempts at that endpoint share the slow places.
+An attempt holds one of the quick places for a second at most. If it lasts longer it goes on without one, and its
+endpoint is slow: until an attempt there has ended within a second, it shares the slow places with others.
 """
 
 from __future__ import annotations
