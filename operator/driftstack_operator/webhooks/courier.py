@@ -129,7 +129,7 @@ class Courier:
         """Give up what has waited too long, say why the rest waits, and begin what was forgotten."""
         news: list[tuple[WebhookDelivery, str]] = []
         for uid, lane in list(self._lanes.items()):
-            if self._sends(uid) and lane.endpoint is not None and not lane.open:
+            if self._sends(uid) and not lane.open:
                 why = f"held: {lane.held}"
                 news += [(delivery, why) for delivery in self._waiting(uid, lane, why)]
             self.wake(uid)
@@ -211,7 +211,7 @@ class Courier:
         except Exception:  # a bug: the sweep tries again
             lane.busy.discard(delivery.key)
             if self._plans.get(delivery.key) is not None:
-                lane.due[delivery.key] = None
+                lane.due.add(delivery)
             raise
         self._put_back(lane, delivery.key)
         return None
@@ -247,10 +247,12 @@ class Courier:
             stored = await self._outcomes.write(delivery, status)
         finally:
             lane.busy.discard(delivery.key)
-        if stored is None:
+        known = self._plans.get(delivery.key)
+        if stored is None or known is None:  # it is gone, by then or since
+            self._outcomes.forget(delivery.key)
             self._drop(delivery.key, uid)
-        else:
-            self._take(stored)
+        else:  # it may have been replayed since, and the watch have been faster than the answer
+            self._take(max(stored, known, key=lambda each: int(each.metadata.resource_version)))
 
     # -- what is known
 
@@ -260,7 +262,7 @@ class Courier:
         if key in lane.busy:  # what is in hand is planned when its outcome is written, or when it is put back
             self._plans.know(delivery)
             return
-        lane.due.pop(key, None)
+        lane.due.discard(key)
         if delivery.finished:
             self._drop(key, uid)
         else:
@@ -268,12 +270,12 @@ class Courier:
 
     def _due(self, delivery: WebhookDelivery) -> None:
         uid = delivery.spec.endpoint.uid
-        self._lane(uid).due[delivery.key] = None
+        self._lane(uid).due.add(delivery)
         self.wake(uid)
 
     def _drop(self, key: Key, uid: str) -> None:
         self._plans.drop(key)
-        self._lane(uid).due.pop(key, None)
+        self._lane(uid).due.discard(key)
         self._tidy(uid)
 
     def _lane(self, uid: str) -> Lane:

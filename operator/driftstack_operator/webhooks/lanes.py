@@ -6,9 +6,12 @@ success.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Final
 
-from driftstack_common.kinds import WebhookEndpoint
+from driftstack_common.kinds import WebhookDelivery, WebhookEndpoint
 
 Key = tuple[str, str]
 """Namespace and name of a delivery."""
@@ -19,12 +22,44 @@ MOST: Final = 16
 the process is killed."""
 
 
+class Due:
+    """Deliveries to send now, the oldest event first.
+
+    So those that have failed come to their end, and disable an endpoint that is dead, however many are new.
+    """
+
+    def __init__(self) -> None:
+        self._moments: dict[Key, datetime] = {}
+        self._order: list[tuple[datetime, Key]] = []
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._moments
+
+    def __iter__(self) -> Iterator[Key]:
+        return (key for _, key in self._order)
+
+    def add(self, delivery: WebhookDelivery) -> None:
+        """A delivery is due; fine when it was before."""
+        if delivery.key not in self._moments:
+            self._moments[delivery.key] = delivery.spec.created_at
+            insort(self._order, (delivery.spec.created_at, delivery.key))
+
+    def discard(self, key: Key) -> None:
+        """A delivery is no longer due; fine when it was not."""
+        moment = self._moments.pop(key, None)
+        if moment is not None:
+            del self._order[bisect_left(self._order, (moment, key))]
+
+
 class Lane:
     """One endpoint's.
 
     Attributes:
         endpoint: as last seen; None before.
-        due: deliveries to send now, in the order in which they became due.
+        due: deliveries to send now.
         busy: deliveries that are being sent or whose outcome is being written.
         running: how many work on deliveries, one each, or wait for their turn to.
         blocked: why nothing can be sent now, though the endpoint wants it: its key is missing.
@@ -33,7 +68,7 @@ class Lane:
 
     def __init__(self) -> None:
         self.endpoint: WebhookEndpoint | None = None
-        self.due: dict[Key, None] = {}
+        self.due = Due()
         self.busy: set[Key] = set()
         self.running = 0
         self.blocked: str | None = None
@@ -44,7 +79,7 @@ class Lane:
     def held(self) -> str | None:
         """Why its deliveries wait, for people; None when they are sent."""
         if self.endpoint is None:
-            return "the endpoint has not been seen yet"
+            return "there is no such endpoint"
         return "the endpoint is paused" if self.endpoint.spec.paused else self.blocked
 
     @property
@@ -77,7 +112,7 @@ class Lane:
     def take(self, key: Key | None = None) -> Key:
         """Take a delivery that is due in hand; without a key, the first."""
         key = key or next(iter(self.due))
-        del self.due[key]
+        self.due.discard(key)
         self.busy.add(key)
         return key
 

@@ -38,9 +38,9 @@ def endpoint(*words: Any, status: dict[str, Any] | None = None, **spec: Any) -> 
     return from_body(WebhookEndpoint, endpoint_body(*words, **spec) | {"status": status or {}})
 
 
-def delivery(to: WebhookEndpoint, number: int = 1, **status: Any) -> WebhookDelivery:
-    """Return a delivery of the event of this number, as the API server has it."""
-    event = events.test_ping(to.id, NOW)
+def delivery(to: WebhookEndpoint, number: int = 1, moment: datetime = NOW, **status: Any) -> WebhookDelivery:
+    """Return a delivery of the event of this number, which happened at this moment, as the API server has it."""
+    event = events.test_ping(to.id, moment)
     event = msgspec.structs.replace(event, id=str(UUID(int=number, version=4)))
     body = build_delivery(to, event)
     body["metadata"] |= {"uid": str(UUID(int=number + 1_000_000, version=4)), "resourceVersion": "1"}

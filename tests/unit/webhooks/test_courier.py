@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -290,8 +291,8 @@ async def test_what_waits_too_long_is_given_up(rig: Rig) -> None:
 @in_virtual_time
 async def test_only_so_many_wait_for_one_endpoint(rig: Rig) -> None:
     hook = rig.put(endpoint_body(paused=True))
-    held = [delivery(hook, event + 1) for event in range(5)]
-    for one in held:
+    held = [delivery(hook, event + 1, NOW + timedelta(seconds=event)) for event in range(5)]
+    for one in reversed(held):
         rig.put_delivery(one)
     with patch.object(courier, "MOST_HELD", 3):
         await asyncio.sleep(60)
@@ -413,6 +414,63 @@ async def test_watch_that_is_behind_sends_nothing_twice(rig: Rig) -> None:
     rig.courier.delivery_seen(one)
     await asyncio.sleep(HOUR)
     assert len(rig.sender.attempts) == 1
+
+
+@in_virtual_time
+async def test_replay_that_the_watch_brings_before_the_answer_to_the_outcome_is_sent(rig: Rig) -> None:
+    patched = rig.kube.merge_patch
+
+    async def overtaken(kind: Kind, namespace: str | None, name: str, *words: Any) -> Any:
+        answer = copy.deepcopy(await patched(kind, namespace, name, *words))
+        if kind is WebhookDelivery.KIND and len(rig.sender.attempts) == 1:
+            rig.kube.change(kind, namespace or "", name, phase="pending", attempts=0)
+        return answer
+
+    rig.kube.merge_patch = overtaken  # type: ignore[method-assign]
+    one = delivery(rig.put(endpoint_body()))
+    rig.put_delivery(one)
+    await asyncio.sleep(60)
+    assert (len(rig.sender.attempts), rig.status(one)["phase"]) == (2, "delivered")
+
+
+@in_virtual_time
+async def test_delivery_that_goes_before_the_answer_to_its_outcome_is_forgotten(rig: Rig) -> None:
+    patched = rig.kube.merge_patch
+
+    async def overtaken(kind: Kind, namespace: str | None, name: str, *words: Any) -> Any:
+        answer = copy.deepcopy(await patched(kind, namespace, name, *words))
+        if kind is WebhookDelivery.KIND:
+            rig.kube.vanish(kind, namespace or "", name)
+        return answer
+
+    rig.kube.merge_patch = overtaken  # type: ignore[method-assign]
+    rig.sender.answer = refuse
+    rig.put_delivery(delivery(rig.put(endpoint_body())))
+    await asyncio.sleep(HOUR)
+    assert (len(rig.sender.attempts), rig.courier._plans.all(), rig.courier._outcomes._written) == (1, [], {})
+
+
+@in_virtual_time
+async def test_deliveries_without_an_endpoint_say_so_and_are_given_up_when_they_are_old(rig: Rig) -> None:
+    one = delivery(rig.put(endpoint_body()))
+    rig.kube.vanish(WebhookEndpoint.KIND, NAMESPACE, "hook")
+    rig.put_delivery(one)
+    await asyncio.sleep(60)
+    assert rig.status(one)["lastError"] == "held: there is no such endpoint"
+    await asyncio.sleep(2 * HOUR)
+    assert (rig.status(one)["phase"], rig.sender.attempts) == ("dlq", [])
+
+
+@in_virtual_time
+async def test_dead_endpoint_is_disabled_however_many_new_events_there_are(rig: Rig) -> None:
+    rig.sender.answer = takes(10, Answer(error="no answer within 10 s"))
+    hook = rig.put(endpoint_body(url="https://slow.example.com/"))
+    for minute in range(180):
+        for event in range(20):
+            number = 1 + minute * 20 + event
+            rig.put_delivery(delivery(hook, number, NOW + timedelta(seconds=minute * 60 + event)))
+        await asyncio.sleep(60)
+    assert rig.endpoint_status()["conditions"][0]["reason"] == "TooManyFailures"
 
 
 @in_virtual_time
