@@ -188,6 +188,7 @@ class Courier:
                         outcome = await self._work(uid, turn)
                     if outcome is None:
                         return
+                    self.wake(uid)  # after a success there is room for more
                     await self._finish(uid, lane, *outcome)
         finally:
             lane.running -= 1

@@ -265,6 +265,20 @@ async def test_one_endpoint_gets_a_bounded_number_at_once(rig: Rig) -> None:
 
 
 @in_virtual_time
+async def test_endpoint_that_answers_well_gets_more_at_once_soon(rig: Rig) -> None:
+    async def quickly() -> Answer:
+        await asyncio.sleep(0.1)
+        return Answer(status=200)
+
+    rig.sender.answer = lambda *_: quickly()
+    hook = rig.put(endpoint_body())
+    for event in range(100):
+        rig.put_delivery(delivery(hook, event + 1))
+    await asyncio.sleep(0.9)  # before the endpoint's status is written, which looks at it anew
+    assert len(rig.sender.attempts) == 100
+
+
+@in_virtual_time
 async def test_paused_endpoint_keeps_its_deliveries_until_it_is_resumed(rig: Rig) -> None:
     hook = rig.put(endpoint_body(paused=True))
     one = delivery(hook)
