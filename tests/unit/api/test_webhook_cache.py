@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import uuid
 from datetime import timedelta
@@ -9,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from driftstack_api.caches import Caches
 from driftstack_api.pagination import Position
 from driftstack_api.webhooks.cache import Deliveries, lean_delivery, place
 from driftstack_common.kinds import (
@@ -22,8 +24,12 @@ from driftstack_common.kinds import (
     WebhookEndpoint,
     WebhookEndpointSpec,
 )
-from driftstack_common.kinds.meta import Meta
+from driftstack_common.kinds.meta import Kind, Meta
+from driftstack_common.kube.client import Body, KubeClient
+from driftstack_common.kube.errors import Unreachable
+from driftstack_common.kube.pages import PAGE, SMALL_PAGE
 from driftstack_common.times import parse_time
+from tests.unit.api.polling import until
 
 START: Final = parse_time("2026-05-12T12:00:00.000Z")
 ENDPOINT: Final = WebhookEndpoint(
@@ -115,3 +121,24 @@ def test_a_lean_delivery_has_all_but_its_payload() -> None:
         one.spec.event_id,
         place(one),
     )
+
+
+class Asked(KubeClient):
+    """Notes how many objects a list asks for, and gives none."""
+
+    def __init__(self) -> None:
+        self.limits: dict[str, int] = {}
+
+    async def list_objects(self, kind: Kind, namespace: str | None = None, **query: str | int) -> Body:
+        self.limits[kind.plural] = int(query["limit"])
+        raise Unreachable("away")
+
+
+async def test_few_bodies_are_read_at_once() -> None:
+    asked = Asked()
+    running = asyncio.create_task(Caches(asked, "driftstack-system", fresh_seconds=4).run())
+    await until(lambda: len(asked.limits) == 8)
+    running.cancel()
+    assert {plural: limit for plural, limit in asked.limits.items() if limit != PAGE} == {
+        "webhookdeliveries": SMALL_PAGE
+    }
