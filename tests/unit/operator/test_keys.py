@@ -59,10 +59,19 @@ async def test_new_key_gets_its_id_in_one_write(rig: Rig, annotations: Body) -> 
 
 @pytest.mark.parametrize("spec", [{}, {"revoked": True, "revokedAt": "2026-05-12T12:00:00Z"}])
 async def test_restored_key_keeps_its_id(rig: Rig, spec: Body) -> None:
-    put(rig, {"driftstack.dev/id": "key_1"}, **spec)
+    told = {"driftstack.dev/revocation-told": "event"} if spec else {}
+    put(rig, {"driftstack.dev/id": "key_1", **told}, **spec)
     async with watching(rig):
         await rig.settle()
     assert rig.writes(ApiKey.KIND) == []
+
+
+async def test_revocation_that_nobody_is_told_of_is_marked_all_the_same(rig: Rig) -> None:
+    put(rig, {"driftstack.dev/id": "key_1"}, revoked=True, revokedAt="2026-05-12T12:00:00Z")
+    async with watching(rig):
+        await rig.settle()
+    assert set(key(rig)["metadata"]["annotations"]) == {"driftstack.dev/id", "driftstack.dev/revocation-told"}
+    assert rig.writes(ApiKey.KIND) == [("patch", "apikeys")]
 
 
 async def test_revocation_is_dated(rig: Rig) -> None:
