@@ -54,6 +54,8 @@ globalThis.driftstack = (() => {
   const isContentEditable = getter(HTMLElement.prototype, "isContentEditable");
   const focus = method(HTMLElement.prototype, "focus");
   const controlOf = getter(HTMLLabelElement.prototype, "control");
+  const readyState = getter(Document.prototype, "readyState");
+  const listen = method(EventTarget.prototype, "addEventListener");
   const titleOf = getter(Document.prototype, "title");
   const valueOf = {
     input: getter(HTMLInputElement.prototype, "value"),
@@ -393,7 +395,18 @@ globalThis.driftstack = (() => {
 
   // --- the way in ------------------------------------------------------------------------------------------------
 
-  const functions = { reach, focusField, settle, rest, middle, isShown, extract, state, matchesUrl };
+  // A document comes before what is in it. A page that replaces its document all the time is met at that moment again
+  // and again, since that is when it answers: so the first look at a document is when it is parsed, or shows something.
+  const content = new Promise((done) => {
+    if (readyState(document) !== "loading") return done();
+    listen(document, "readystatechange", done);
+    frame().then(done);
+  });
+  const filled = (look) => async (argument) => { await content; return look(argument); };
+  const functions = {
+    reach: filled(reach), isShown: filled(isShown), extract: filled(extract), state: filled(state),
+    focusField, settle, rest, middle, matchesUrl,
+  };
   const run = async (name, argument) => {
     try {
       return { value: await functions[name](argument) };

@@ -96,7 +96,7 @@ class World:
             except CdpError as error:
                 if seconds and error.code == _INTERNAL:  # how Chromium says that it stopped a script
                     raise ScriptError(f"stopped after {seconds:g} s") from error
-                if error.message not in _MOVED or deadline.left <= 0:
+                if error.message not in _MOVED:
                     raise
             else:
                 return msgspec.json.decode(outcome, type=returns)
@@ -108,7 +108,8 @@ class World:
             frame = {"frameId": self._frame, "worldName": _NAME}
             made = await self._target.call(_World, "Page.createIsolatedWorld", frame, timeout=deadline.left)
             script = {"expression": f"{source()};0", "contextId": made.execution_context_id}
-            await self._target.send("Runtime.evaluate", script, timeout=deadline.left)
+            # In one breath with the call that follows: a document may be gone in no time.
+            self._target.post("Runtime.evaluate", script)
             self._context = made.execution_context_id
         return self._context
 

@@ -7,6 +7,9 @@ from tests.integration.agent.forms import page
 BAD_PAGES = {
     "/polls": "<title>polls</title><h1>Here</h1><script>setInterval(()=>fetch('/slow?seconds=0.2'),50)</script>",
     "/refreshes": "<meta http-equiv=refresh content=0><title>refreshes</title><h1>Here</h1>",
+    # Never parsed to its end: document.close() is missing.
+    "/left-open": "<title>open</title><script>addEventListener('load',()=>{document.open();"
+    "document.write('<title>open</title><h1>Here</h1>')})</script>",
     "/pushes": "<title>pushes</title><h1>Here</h1><script>let n=0;setInterval(()=>{for(let i=0;i<500;i++)"
     "try{history.pushState(0,'','/pushes?'+n++)}catch{location.hash=n++}})</script>",
     "/writes": "<title>writes</title><h1>Here</h1><script>addEventListener('load',()=>{let n=0;"

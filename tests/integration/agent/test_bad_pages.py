@@ -62,7 +62,7 @@ async def test_a_network_that_is_never_idle_is_a_timeout(session: Driver, site: 
     "path",
     [
         "/refreshes", "/pushes", "/writes", "/frames-come-and-go", "/prints", "/throws-always", "/deep", "/many",
-        "/closes", "/burns",
+        "/closes", "/burns", "/left-open",
     ],
 )  # fmt: skip
 async def test_every_step_works_on_a_page_without_rest(session: Driver, site: Site, path: str) -> None:

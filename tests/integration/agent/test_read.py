@@ -208,11 +208,17 @@ async def test_values_over_the_limit_are_too_large(session: Driver, site: Site) 
     assert caught.value.details["limit_bytes"] == DOCUMENT_LIMIT < caught.value.details["size_bytes"]
 
 
-async def test_a_page_that_reloads_all_the_time_can_be_read(session: Driver, site: Site) -> None:
-    await open_page(session, site, "/reloads")
+@pytest.mark.parametrize(("path", "heading"), [("/reloads", "Reloads"), ("/refreshes", "Here")])
+async def test_a_page_that_reloads_all_the_time_is_read(
+    session: Driver, site: Site, path: str, heading: str
+) -> None:
+    await open_page(session, site, path)
     for _ in range(10):
-        assert await text(session, "h1") in ("Reloads", "None")
-        assert (await state(session)).url == f"{site.base}/reloads"
+        assert await text(session, "h1") == heading
+        found = await state(session)
+        assert (found.url, found.title) == (site.base + path, path[1:])
+        assert not (await wait(session, SelectorHidden(selector="h1"), timeout_ms=200)).satisfied
+    await interact(session, Tap(selector="h1"), timeout_ms=20_000)
 
 
 async def test_state(session: Driver, site: Site) -> None:
