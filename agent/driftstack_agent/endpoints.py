@@ -31,8 +31,8 @@ from driftstack_common.protocol import (
 )
 from driftstack_common.protocol_steps import Extract, Interact, State, Wait
 
-_SESSION: Final = re.compile(r"^/sessions/([A-Za-z0-9-]{1,64})(?:/([a-z]{1,16}))?$")
-_HOST: Final = re.compile(r"^(\[[0-9a-fA-F:.]+\]|[^:]+)(?::[0-9]{1,5})?$")
+_SESSION: Final = re.compile(r"/sessions/([A-Za-z0-9-]{1,64})(?:/([a-z]{1,16}))?")
+_HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:]+)(?::[0-9]{1,5})?")
 _SHOWN: Final = 200
 _FROM_PAGES: Final = ("origin", "sec-fetch-site", "sec-fetch-mode")
 
@@ -77,7 +77,7 @@ class Endpoints:
             return _answer(await self._agent.holder())
         if (request.method, request.target) == ("POST", PREPARE_PATH):
             return _answer(await self._agent.prepare(_decode(request.body, Prepare)))
-        match = _SESSION.match(request.target)
+        match = _SESSION.fullmatch(request.target)
         if match is None:
             raise _not_found(request)
         session, step = match.group(1), match.group(2) or ""
@@ -162,7 +162,7 @@ def _refuse_pages(request: Request) -> None:
     """Refuse what a web page sent: by a browser's headers, or by a name that was rebound to our address."""
     if any(name in request.headers for name in _FROM_PAGES):
         raise StepError(ProblemCode.UNAUTHORIZED, "requests of web pages are refused")
-    match = _HOST.match(request.headers.get("host", ""))
+    match = _HOST.fullmatch(request.headers.get("host", ""))
     host = match.group(1).strip("[]") if match else ""
     if host == socket.gethostname():
         return

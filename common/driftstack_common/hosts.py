@@ -16,7 +16,7 @@ from driftstack_common.errors import DriftstackError
 # Code points that names are mapped without (UTS 46): soft hyphen, joiners, variation selectors, BOM.
 _UNSEEN: Final = re.compile("[\u00ad\u034f\u180b-\u180f\u200b-\u200d\u2060\u2064\ufe00-\ufe0f\ufeff]")
 _DOTS: Final = re.compile("[\u3002\uff0e\uff61]")
-_NUMBER: Final = re.compile(r"^(?:0x[0-9a-f]*|[0-9]+)$", re.IGNORECASE)
+_NUMBER: Final = re.compile(r"0x[0-9a-f]*|[0-9]+", re.IGNORECASE)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -34,13 +34,13 @@ def canonical_host(authority: str) -> str | Address:
     raw = authority.rpartition("@")[2]
     if raw.startswith("["):
         return _ipv6(raw)
-    raw = raw.rpartition(":")[0] if re.search(r":[0-9]*$", raw) else raw
+    raw = raw.rpartition(":")[0] if re.search(r":[0-9]*\Z", raw) else raw
     name = unquote_to_bytes(raw).decode("utf-8", "replace")
     name = _DOTS.sub(".", unicodedata.normalize("NFKC", _UNSEEN.sub("", name)).casefold())
     labels = (name[:-1] if name.endswith(".") else name).split(".")
     if not all(labels) or re.search(r"[\x00-\x20\x7f#/:<>?@\[\\\]^|%]", name):
         raise InvalidHost("the URL has no valid host")
-    if _NUMBER.match(labels[-1]):
+    if _NUMBER.fullmatch(labels[-1]):
         return _ipv4(labels)
     return ".".join(labels)
 

@@ -71,9 +71,9 @@ KUBECTL_KEY_ID: Final = "key_00000000-0000-0000-0000-000000000000"
 """The api_key_id of sessions that were made without a key, by kubectl."""
 
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-SESSION_ID: Final = re.compile(rf"^ses_({_UUID})$")
-ENDPOINT_ID: Final = re.compile(rf"^whk_({_UUID})$")
-DELIVERY_ID: Final = re.compile(rf"^wdl_({_UUID})$")
+SESSION_ID: Final = re.compile(rf"ses_({_UUID})")
+ENDPOINT_ID: Final = re.compile(rf"whk_({_UUID})")
+DELIVERY_ID: Final = re.compile(rf"wdl_({_UUID})")
 
 
 def session_id(uid: str) -> str:
@@ -83,7 +83,7 @@ def session_id(uid: str) -> str:
 
 def session_uid(session: str) -> str | None:
     """Return the uid in a public session id, or None when the text is no such id."""
-    match = SESSION_ID.match(session)
+    match = SESSION_ID.fullmatch(session)
     return match.group(1) if match else None
 
 

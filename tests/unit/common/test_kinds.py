@@ -36,14 +36,18 @@ def test_without_a_stamp_the_api_server_knows() -> None:
     assert session().created_at == STORED
 
 
-@pytest.mark.parametrize("text", ["", "ses_", "ses_X", "9d2f0c1e-5b7a-4f0e-8a3d-2c6b1e4f7a90", "ses_" + "A" * 36])
+UID = "9d2f0c1e-5b7a-4f0e-8a3d-2c6b1e4f7a90"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ses_", "ses_X", UID, "ses_" + "A" * 36, f"ses_{UID}\n", f"\nses_{UID}", f"ses_{UID}0"]
+)
 def test_what_is_no_session_id(text: str) -> None:
     assert session_uid(text) is None
 
 
 def test_session_id_and_back() -> None:
-    uid = "9d2f0c1e-5b7a-4f0e-8a3d-2c6b1e4f7a90"
-    assert session_uid(session_id(uid)) == uid
+    assert session_uid(session_id(UID)) == UID
 
 
 def test_overrides_hold_until_they_expire() -> None:

@@ -95,7 +95,7 @@ def test_delivery_follows_from_endpoint_and_event() -> None:
     assert body == build_delivery(hook, event)
     assert body["metadata"]["name"] == delivery_name(hook.metadata.uid, event.id)
     assert body["metadata"]["name"] != delivery_name(UID, event.id)
-    assert DELIVERY_ID.match(delivery_id(body["metadata"]["name"]))
+    assert DELIVERY_ID.fullmatch(delivery_id(body["metadata"]["name"]))
     assert body["spec"]["payload"] == payload_of(event)
     assert body["metadata"]["ownerReferences"][0]["uid"] == hook.metadata.uid
 
