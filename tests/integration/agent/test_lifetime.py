@@ -32,11 +32,13 @@ from tests.integration.agent.steps import (
 
 
 async def test_sigterm_ends_it_fast(driver: Driver) -> None:
+    began = time.monotonic()
     await driver.claim()
-    started = time.monotonic()
+    claimed = time.monotonic()
     driver.pod.process.send_signal(signal.SIGTERM)
     assert driver.pod.wait() == 143
-    assert time.monotonic() - started < 0.5
+    # 0.1 s, or less than half of a start when the machine is busy; what waits for a timeout of ours takes longer.
+    assert time.monotonic() - claimed < max(0.5, claimed - began)
     termination = driver.pod.termination()
     assert (termination["reason"], termination["message"]) == ("terminated", "SIGTERM")
     assert not list(driver.pod.folder.glob("driftstack-*"))
