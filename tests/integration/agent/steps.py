@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -70,6 +71,19 @@ async def open_page(driver: Driver, site: Site, path: str) -> None:
     """Load a page of the site, anew."""
     await navigate(driver, "about:blank")
     await navigate(driver, site.base + path)
+
+
+async def leave(driver: Driver, site: Site) -> None:
+    """Go on to /hello from a page that may reload meanwhile; fails when that takes longer than 10 s.
+
+    A reload under way when the next document commits still wins in Chromium, as it does under a person's hands:
+    more than one try may be needed.
+    """
+    async with asyncio.timeout(10):
+        while True:
+            await navigate(driver, f"{site.base}/hello", timeout_ms=8000)
+            if await text(driver, "h1") == "Hello":
+                return
 
 
 async def interact(driver: Driver, action: Tap | Type | Scroll | Press, timeout_ms: int = 10_000) -> Interacted:

@@ -27,6 +27,7 @@ from tests.integration.agent.steps import (
     capture_fails,
     extract,
     interact,
+    leave,
     navigate,
     navigate_fails,
     open_page,
@@ -219,6 +220,7 @@ async def test_a_page_that_reloads_all_the_time_is_read(
         assert (found.url, found.title) == (site.base + path, path[1:])
         assert not (await wait(session, SelectorHidden(selector="h1"), timeout_ms=200)).satisfied
     await interact(session, Tap(selector="h1"), timeout_ms=20_000)
+    await leave(session, site)
 
 
 async def test_state(session: Driver, site: Site) -> None:
