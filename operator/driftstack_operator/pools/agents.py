@@ -56,8 +56,8 @@ class PoolAgents:
         Args:
             device: what its page is to show meanwhile, so that a session that wants the same is ready the sooner.
         """
-        if not pod.waits or pod.over or not pod.address:
-            return
+        if not (pod.waits and pod.running and pod.address):
+            return  # a refill is in no hurry: nobody is called before the kubelet says that somebody is there
         if pod.uid in self.refused or self._polls.running(pod.uid):
             return
         try:
