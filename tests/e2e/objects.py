@@ -109,7 +109,6 @@ def apply_session(kube: pykube.HTTPClient, namespace: str, name: str, **spec: An
     """Create a session as kubectl would, and return it."""
     created = BrowserSession(kube, session(namespace, name, **spec))
     created.create()
-    created.reload()
     return created
 
 

@@ -21,6 +21,7 @@ from tests.e2e.objects import (
     apply_session,
     browser_pod,
     eventually,
+    warm_pods,
 )
 
 WITHIN = 60.0
@@ -132,11 +133,13 @@ class Scene:
 
 @contextlib.contextmanager
 def pool(kube: pykube.HTTPClient, **spec: Any) -> Iterator[None]:
-    """Have the pool look otherwise for as long as pods are made from it; other tests share it."""
+    """Have the pool look otherwise for as long as pods are made from it, none of them warm; others share it."""
+    spec = {"replicas": 0, **spec}
     found = BrowserPool.objects(kube, namespace=BROWSERS).get(name="default")
     before = {name: found.obj["spec"].get(name) for name in spec}
     found.patch({"spec": spec}, subresource=None)
     try:
+        eventually(lambda: not warm_pods(kube), 30, "nobody gets a pod that was warm before")
         yield
     finally:
         found.patch({"spec": before}, subresource=None)
