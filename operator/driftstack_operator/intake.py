@@ -90,7 +90,8 @@ class Intake:
         if pod is None:
             return
         track = self._tracks.get(pod.session)
-        if track is not None and not self._store.pods.group(pod.session):  # else it went for another
+        replaced = track is None or pod.uid in track.given_up or self._store.pods.group(pod.session)
+        if track is not None and not replaced:
             track.lost_pod = msgspec.structs.replace(pod, gone=True)
         self._pod_changed(pod)
 

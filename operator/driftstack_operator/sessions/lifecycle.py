@@ -134,6 +134,7 @@ class Sessions:
             return await self._remove_orphans(uid, seen)
         match action:
             case d.DeletePods(pods):
+                self.tracks.of(session).given_up.update(pod.uid for pod in pods)
                 await self._delete_pods(pods, lost=seen.node_lost)
             case d.MakeRoom(pod):
                 await self._make_room(session, pod)

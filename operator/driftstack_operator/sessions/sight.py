@@ -217,8 +217,8 @@ class Sight:
     ) -> tuple[PodView | None, tuple[PodView, ...]]:
         """Return the session's own pod and the others; of several, the one that its status names, or was asked."""
         if session.status.browser is None:
-            # A warm pod that goes before its session was ready is not the end of it.
-            going = tuple(pod for pod in pods if pod.pooled and pod.deleting)
+            # Neither a warm pod that goes before its session was ready, nor one too many, is the end of it.
+            going = tuple(pod for pod in pods if pod.uid in track.given_up or (pod.pooled and pod.deleting))
             pods = [pod for pod in pods if pod not in going]
             lost = track.lost_pod if track.lost_pod is not None and not track.lost_pod.pooled else None
             if not pods:
@@ -231,7 +231,7 @@ class Sight:
             key=lambda pod: (
                 pod.name != named,
                 pod.uid != asked,
-                not pod.node,
+                not pod.pooled,  # else its own, which was given up for it
                 pod.created_at is None,
                 pod.created_at,
                 pod.name,

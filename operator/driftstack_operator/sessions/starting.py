@@ -110,6 +110,9 @@ class Starting:
             stored = await self._kube.create(POD, self._settings.browser_namespace, body)
         except AlreadyExists:  # made before a crash, or by a request whose answer was lost
             stored = await self._kube.get(POD, self._settings.browser_namespace, body["metadata"]["name"])
+            if stored["metadata"]["uid"] in track.given_up:  # the event that it is gone comes here again
+                track.problem = end(Reason.START_FAILED, f"pod {body['metadata']['name']} is still being deleted")
+                raise
         except QuotaExceeded as error:
             track.problem = end(Reason.UNSCHEDULABLE, error.message)
             raise

@@ -33,7 +33,8 @@ class Track(msgspec.Struct, kw_only=True):
         asked_pod, asked_since: the pod, by uid, whose agent is or was asked to take it; since when (monotonic).
         problem: why its pod could not be created.
         gave_way: the last warm pod that went to make room for its own.
-        gave_way_at: when one was last asked for (monotonic).
+        gave_way_at: when one was last asked for, or last seen to be going (monotonic).
+        given_up: uids of pods that were one too many, and deleted: what becomes of them is not its end.
         readied: what calls it ready, from before that is written until it is counted.
         lost_pod: its pod as it last looked, once it is gone.
         leaving_since: when its pod was first seen to be deleted (monotonic).
@@ -64,6 +65,7 @@ class Track(msgspec.Struct, kw_only=True):
     problem: End | None = None
     gave_way: PodView | None = None
     gave_way_at: float = -math.inf
+    given_up: set[str] = set()
     readied: Observations | None = None
     verdict: End | None = None
     recorded: bool = False

@@ -250,6 +250,66 @@ async def _refused(claim: Any, address: str, *rest: Any, **more: Any) -> Any:
     return await claim(address, *rest, **more)
 
 
+def place_too_late(rig: Rig) -> None:
+    """The scheduler finds a node for the session's own pod after all, while the session takes a warm one."""
+    kube = rig.operator.sessions._kube
+    patch = kube.json_patch
+
+    async def patch_meanwhile(*args: Any) -> Body:
+        place(rig)
+        return await patch(*args)
+
+    kube.json_patch = patch_meanwhile  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("first", ["browser-", "warm-"])
+async def test_own_pod_that_was_given_up_is_not_its_end(first: str) -> None:
+    rig = await alone()
+    place_too_late(rig)
+    rig.run_warm_pods()
+    rig.agents.claim = partial(_refused, rig.agents.claim)  # type: ignore[method-assign]
+    await rig.settle()
+    going = sorted(pods_of(rig, UID), key=lambda pod: not name_of(pod).startswith(first))
+    assert len(going) == 2
+    assert all("deletionTimestamp" in pod["metadata"] for pod in going)
+    await rig.sweep_all()
+    for pod in going:
+        rig.kube.vanish(POD, BROWSERS, name_of(pod))
+        await rig.sweep_all()
+    assert rig.record() is None
+    place(rig)
+    await rig.settle()
+    assert status_of(rig)["pool"] == "miss", "one of its own again"
+
+
+async def test_own_pod_that_was_given_up_and_never_goes() -> None:
+    rig = await alone()
+    place_too_late(rig)
+    rig.run_warm_pods()
+    rig.agents.claim = partial(_refused, rig.agents.claim)  # type: ignore[method-assign]
+    await rig.settle()
+    track = rig.operator.sessions.tracks.get(UID)
+    assert track is not None
+    track.seen -= 31
+    await rig.sweep_all()
+    record = rig.record()
+    assert record is not None
+    assert record["spec"]["reason"] == "StartFailed"
+
+
+async def test_next_leader_goes_on_with_the_pod_that_was_taken() -> None:
+    rig = await alone()
+    place_too_late(rig)
+    rig.agents.claim, claim = partial(_late, rig.agents.claim), rig.agents.claim  # type: ignore[method-assign]
+    rig.run_warm_pods()
+    await rig.settle()
+    assert len(pods_of(rig, UID)) == 2
+    rig.agents.claim = claim  # type: ignore[method-assign]
+    await rig.restart()
+    await rig.settle()
+    assert status_of(rig)["pool"] == "hit"
+
+
 @pytest.mark.parametrize("after", [True, False])
 async def test_pod_that_is_kept_for_it_and_its_own_are_never_mixed_up(after: bool) -> None:
     rig = await alone()
