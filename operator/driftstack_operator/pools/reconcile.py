@@ -162,7 +162,7 @@ class Pools:
             short_for=short_for,
             wait=self._settings.refill_quiet_seconds,
             patience=self._settings.refill_patience_seconds,
-            crowded=bool(self.room.lacking()),
+            crowded=self.room.crowded(pool.spec),
         )
         await self._remove_failed(members, memory)
         todo = plan(members, wanted, calm, nodes=len(self._store.nodes), blocked_for=memory.blocked_for())
@@ -183,19 +183,20 @@ class Pools:
         waiting = [each for pool in self._store.pools.values() for each in self._waiting(pool.metadata.name)]
         ready = {each.uid for each in waiting if self.index.offered(each.uid)}
         for each in in_order(waiting, ready, pod.pool, near):
-            useful = not each.node or self.room.on(each.node, pod)
-            if useful and await self._give_way(each, pod) and each.node:
+            if self.room.made_by(each, pod) and await self._give_way(each, pod) and each.node:
                 return each
         return None
 
     async def _give_way(self, warm: PodView, pod: PodView) -> bool:
-        if not await self._remove(warm, Cause.GAVE_WAY):
-            return False
+        try:
+            if not await self._remove(warm, Cause.GAVE_WAY):
+                return False
+        finally:
+            self._touch_pool(warm.pool)  # the agent of one that stays is asked again
         memory = self._memory(warm.pool)
         if memory is not None:
             memory.gone(warm.name)
             memory.gave_way = pod.unschedulable or ""
-        self._touch_pool(warm.pool)
         return True
 
     async def _create(self, pool: Pool, memory: Memory, count: int) -> None:
@@ -281,9 +282,9 @@ class Pools:
         took = memory.warmed(pod.name) if memory is not None else None
         if took is not None:
             self._metrics.pool_refill.labels(pod.pool).observe(took)
-        for lacking in self.room.lacking():  # its session may have this one
-            if lacking.pool == pod.pool:
-                self._touch_session(lacking.session)
+        for homeless in self.room.homeless():  # its session may have this one
+            if homeless.pool == pod.pool:
+                self._touch_session(homeless.session)
 
     def _still_wants(self, session: Session | None) -> bool:
         """Whether a session has not got a pod yet."""
@@ -292,7 +293,8 @@ class Pools:
         return not self._store.pods.group(session.uid) and self.index.kept_for(session.uid) is None
 
     def _ask(self, pod: PodView) -> None:
-        if not self.index.offered(pod.uid) and pod.uid not in self.index.kept():
+        spoken_for = self.index.offered(pod.uid) or pod.uid in self._going or pod.uid in self.index.kept()
+        if not spoken_for:
             self._pool_agents.ask(pod, self._device(pod.pool))
 
     def _device(self, pool: str) -> Device | None:

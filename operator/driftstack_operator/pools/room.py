@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
-from driftstack_common.kinds import Pool
+from driftstack_common.kinds import Pool, PoolSpec
 from driftstack_operator.pods.nodes import suits
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.store import Store
@@ -34,15 +34,29 @@ class Room:
             return False
         return any(self.on(node.name, pod) for node in self._store.nodes.values())
 
-    def lacking(self) -> list[PodView]:
-        """Return the pods of sessions that wait for room."""
+    def homeless(self) -> list[PodView]:
+        """Return sessions' own pods that no node takes."""
         pods = (pod for uid in self._store.starting() for pod in self._store.pods.group(uid).values())
-        return [pod for pod in pods if self.lacked_by(pod)]
+        return [pod for pod in pods if not pod.pooled and pod.unschedulable is not None]
+
+    def crowded(self, spec: PoolSpec) -> bool:
+        """Whether a session's pod waits for room that a pod of this pool might take."""
+        return any(self._shared(pod, spec) for pod in self.homeless() if self.lacked_by(pod))
+
+    def made_by(self, warm: PodView, pod: PodView) -> bool:
+        """Whether a session's pod may have a node the sooner when a warm one goes."""
+        if warm.node:
+            return self.on(warm.node, pod)
+        pool = self._pool(warm.pool)
+        return pool is None or self._shared(pod, pool.spec)
 
     def on(self, node: str, pod: PodView) -> bool:
         """Whether room on a node can be this pod's."""
         pool, view = self._pool(pod.pool), self._store.nodes.get("", node)
         return pool is not None and view is not None and not view.silent and suits(view, pool.spec)
+
+    def _shared(self, pod: PodView, spec: PoolSpec) -> bool:
+        return any(suits(node, spec) and self.on(node.name, pod) for node in self._store.nodes.values())
 
 
 def in_order(waiting: Iterable[PodView], ready: Collection[str], pool: str, near: str) -> list[PodView]:

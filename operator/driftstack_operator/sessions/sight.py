@@ -36,7 +36,7 @@ FAIR: Final = 10.0
 LIVING: Final = 1.0
 """Seconds that an agent on a silent node has to say that it lives."""
 ONE_AT_A_TIME: Final = 2.0
-"""Seconds between two warm pods that give way to the same session: the scheduler tries again within one."""
+"""Seconds from when a warm pod has gone until the next gives way to the same session: the scheduler tries again."""
 LOOK_AGAIN: Final = 0.25
 NEWS: Final = timedelta(minutes=5)
 """For how long a session that an operator before this one called ready may still lack its Event."""
@@ -271,8 +271,10 @@ class Sight:
         """Return in how many seconds a warm pod gives way to it: not before the scheduler saw the last one go."""
         if pod is None or not self._pools.room.lacked_by(pod):
             return None
-        going = track.gave_way is not None and self._store.pods.by_uid(track.gave_way.uid) is not None
-        return max(LOOK_AGAIN if going else 0.0, track.gave_way_at + ONE_AT_A_TIME - time.monotonic())
+        if track.gave_way is not None and self._store.pods.by_uid(track.gave_way.uid) is not None:
+            track.gave_way_at = time.monotonic()
+            return LOOK_AGAIN
+        return max(0.0, track.gave_way_at + ONE_AT_A_TIME - time.monotonic())
 
     def _pool_of(self, session: Session) -> tuple[Pool | None, str]:
         """Return the pool that the session starts from, or why it can't have the one that is named for it."""

@@ -103,8 +103,8 @@ async def test_no_other_gives_way_before_the_scheduler_has_tried_again() -> None
     assert len(left(rig)) == 2, "it is not gone yet"
     stop_pods(rig)
     await rig.sweep_all()
-    assert len(left(rig)) == 1
-    stop_pods(rig)
+    assert len(left(rig)) == 2, "it has just gone"
+    later(rig)
     await rig.sweep_all()
     assert len(left(rig)) == 1
 
@@ -208,15 +208,75 @@ async def test_only_on_nodes_that_the_session_may_have() -> None:
     assert len(left(rig)) == 2
 
 
-async def alone(**values: Any) -> Rig:
+async def test_other_nodes_are_none_of_its_business() -> None:
+    rig = await full(1, refill_patience_seconds=0)
+    for name in ("fast", "slow"):
+        rig.kube.put(NODE, {"metadata": {"name": name, "labels": {"disk": name}}, "status": {}})
+    put_pool(rig, "open", nodeSelector={"disk": "fast"})
+    rig.create(spec={"pool": "open"})
+    await rig.settle()
+    refuse(rig, rig.pod())
+    put_pool(rig, "third", nodeSelector={"disk": "slow"}, replicas=1)
+    await rig.settle()
+    (pod,) = left(rig, "third")
+    refuse(rig, rig.kube.objects[(POD.plural, BROWSERS, pod)])
+    later(rig)
+    await rig.sweep_all()
+    assert left(rig, "third") == [pod]
+
+
+async def test_pod_that_could_not_be_removed_is_warm_again() -> None:
+    rig = await full(1)
+    put_pool(rig, "open")
+    rig.create(spec={"pool": "open"})
+    await rig.settle()
+    rig.kube.fail("delete", "pods", KubeError("etcdserver: leader changed", status=500))
+    refuse(rig, rig.pod())
+    await rig.settle()
+    place(rig)
+    rig.create("two", OTHER)
+    await rig.settle()
+    assert status_of(rig, "two")["pool"] == "hit"
+
+
+async def test_agent_of_a_pod_that_goes_is_not_asked() -> None:
+    rig = await full(1)
+    put_pool(rig, "open")
+    rig.create(spec={"pool": "open"})
+    await rig.settle()
+    pools, offered = rig.operator.pools, []
+    kube = pools._pods._kube
+    delete = kube.delete
+
+    async def delete_meanwhile(*args: Any, **more: Any) -> Body:
+        await pools.reconcile("default")
+        await pools._pool_agents.wait(1)
+        offered.append(pools.index.pick("default"))
+        return await delete(*args, **more)
+
+    kube.delete = delete_meanwhile  # type: ignore[method-assign]
+    refuse(rig, rig.pod())
+    await rig.settle()
+    assert offered == [None]
+
+
+async def alone(message: str = NO_ROOM, **values: Any) -> Rig:
     """Return a cluster where a session found its pool empty, and its own pod no room; a refill was under way."""
     rig = rig_of(1, **values)
     await rig.prime()
     await rig.settle()
     rig.create()
     await rig.settle()
-    refuse(rig, rig.pod())
+    refuse(rig, rig.pod(), message)
     return rig
+
+
+async def test_session_gets_the_pod_of_its_pool_whatever_keeps_its_own_from_nodes() -> None:
+    rig = await alone("0/1 nodes are available: 1 node(s) were unschedulable.")
+    await rig.settle()
+    rig.run_warm_pods()
+    await rig.settle()
+    assert status_of(rig)["pool"] == "hit"
 
 
 async def test_session_gets_the_pod_of_its_pool_that_becomes_warm() -> None:
