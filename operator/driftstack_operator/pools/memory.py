@@ -18,6 +18,8 @@ LONGEST_BACKOFF: Final = 300.0
 FORGIVEN: Final = 300.0
 """Seconds beyond the last back-off without a failure after which failures no longer count; a pod that never answers
 takes more than a minute to fail."""
+SETTLED: Final = 2.0
+"""Seconds after the end of a pod within which the scheduler gives its room to another."""
 USUAL_START: Final = 1.0
 """Seconds that a warm pod takes to start, before one has been seen to."""
 
@@ -48,6 +50,7 @@ class Memory:
         self.device: Device | None = None
         self.start_seconds = USUAL_START
         self.desired = 0
+        self._went_at = -math.inf
         self.written_at = -math.inf
         self.written: tuple[PoolStatus, PoolStatus] | None = None
         self._failures = 0
@@ -74,6 +77,12 @@ class Memory:
         if self.short_since is None:
             self.short_since = now
         return now - self.short_since
+
+    def settling(self, *, going: bool) -> bool:
+        """Whether pods of the pool are going, or have gone just now."""
+        if going:
+            self._went_at = self._clock()
+        return self._clock() - self._went_at < SETTLED
 
     def created(self, name: str) -> None:
         """A pod of this name is being made."""

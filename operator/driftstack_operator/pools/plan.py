@@ -56,6 +56,7 @@ class Calm(msgspec.Struct, frozen=True, kw_only=True):
         wait: quiet needed before a refill.
         patience: longest that a refill waits for quiet.
         crowded: a session's pod waits for room on a node, which no refill is to take.
+        settling: the room of a pod that went may still go to one that waits for a node.
     """
 
     quiet_for: float = math.inf
@@ -63,6 +64,7 @@ class Calm(msgspec.Struct, frozen=True, kw_only=True):
     wait: float = 0.0
     patience: float = 0.0
     crowded: bool = False
+    settling: bool = False
 
     @property
     def quiet(self) -> bool:
@@ -90,18 +92,21 @@ def plan(members: list[Member], desired: int, calm: Calm, *, nodes: int = 1, blo
     starting = [m for m in alive if not m.ready and not m.stale]
     stale = [m for m in ready if m.stale]
     extra = min(len(stale), math.ceil(desired * REPLACED_AT_ONCE))
+    homeless = any(m.pod.unschedulable is not None for m in starting)
     beyond = _surplus(ready, starting, desired, extra)
-    delete += beyond or _in_the_way(stale, starting)
+    if homeless and not beyond and not calm.settling:  # the replacement fits nowhere besides an old one
+        beyond = [(m.pod, Cause.OUTDATED) for m in stale[:1]]
+    delete += beyond
     lacking = desired - len(ready) - len(starting)
     wanted = min(desired + len(stale) - len(ready) - len(starting), lacking + extra)
     if wanted <= 0:
-        return Plan(delete=tuple(delete))
+        return Plan(delete=tuple(delete), again=LOOK_FOR_ROOM if homeless and stale else None)
     if blocked_for > 0:
         return Plan(delete=tuple(delete), again=blocked_for)
     if calm.crowded:
         return Plan(delete=tuple(delete), again=LOOK_FOR_ROOM)
-    if any(m.pod.unschedulable is not None for m in starting):  # the scheduler has enough to try with
-        return Plan(delete=tuple(delete))
+    if homeless:  # the scheduler has enough to try with
+        return Plan(delete=tuple(delete), again=LOOK_FOR_ROOM if stale else None)
     room = _room(calm, lacking, nodes) - len(starting)
     create = max(0, min(wanted, room))
     return Plan(create=create, delete=tuple(delete), again=LOOK_AGAIN if room <= 0 and not calm.quiet else None)
@@ -124,9 +129,3 @@ def _surplus(ready: list[Member], starting: list[Member], desired: int, extra: i
     return beyond + [
         (m.pod, Cause.OUTDATED if m.stale else Cause.SURPLUS) for m in oldest[: max(0, len(ready) - desired)]
     ]
-
-
-def _in_the_way(stale: list[Member], starting: list[Member]) -> list[tuple[PodView, Cause]]:
-    """Return an old pod that has to make room for its replacement, which no node can take besides it."""
-    stuck = any(m.pod.unschedulable is not None for m in starting)
-    return [(stale[0].pod, Cause.OUTDATED)] if stuck and stale else []

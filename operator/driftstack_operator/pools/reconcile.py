@@ -157,12 +157,14 @@ class Pools:
         wanted = desired(pool.spec, memory.demand.peak(), memory.start_seconds, memory.desired)
         memory.desired = wanted
         short_for = memory.count_short(short=sum(m.ready for m in members) < wanted)
+        going = any(pod.deleting for pod in self._store.pods.group(pool_group(name)).values())
         calm = Calm(
             quiet_for=self.starts.quiet_for(),
             short_for=short_for,
             wait=self._settings.refill_quiet_seconds,
             patience=self._settings.refill_patience_seconds,
             crowded=self.room.crowded(pool.spec),
+            settling=memory.settling(going=going),
         )
         await self._remove_failed(members, memory)
         todo = plan(members, wanted, calm, nodes=len(self._store.nodes), blocked_for=memory.blocked_for())

@@ -21,6 +21,8 @@ LONG_BUSY = msgspec.structs.replace(STARTING, short_for=2.0)
 JUST_BEGUN = Calm(quiet_for=0.05, short_for=0.05, wait=0.1, patience=2.0)
 CROWDED = Calm(crowded=True)
 """A session's pod finds no room."""
+SETTLING = Calm(settling=True)
+"""A pod has just gone."""
 STUCK = [condition("PodScheduled", "False", "Unschedulable", "0/1 nodes")]
 
 
@@ -75,7 +77,8 @@ def shown(done: Plan) -> tuple[int, str, float | None]:
         ("r" * 20, 20, QUIET, (1, "", None)),
         ("s", 1, QUIET, (1, "0:outdated", None)),
         # no node has room for the replacement besides the old one
-        ("rU", 1, QUIET, (0, "0:outdated", None)),
+        ("rU", 1, QUIET, (0, "0:outdated", LOOK_FOR_ROOM)),
+        ("rU", 1, SETTLING, (0, "", LOOK_FOR_ROOM)),
         ("RU", 2, QUIET, (0, "", None)),
         # full nodes: one pod that waits for room is enough, and none while a session's does
         ("RU", 9, QUIET, (0, "", None)),

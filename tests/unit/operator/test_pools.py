@@ -12,6 +12,8 @@ from driftstack_common.kube.client import NODE, POD
 from driftstack_common.kube.errors import Conflict, Forbidden, Invalid, KubeError, Unreachable
 from driftstack_common.names import LABEL_SESSION, LABEL_STATE
 from driftstack_common.protocol import ProblemCode
+from driftstack_operator.pools.memory import SETTLED
+from tests.unit.operator import builders
 from tests.unit.operator.builders import NAMESPACE, UID, Body, archetype_body, ended, waiting
 from tests.unit.operator.rig import BROWSERS, Rig
 
@@ -254,6 +256,23 @@ async def test_outdated_pods_are_replaced_one_after_the_other() -> None:
     alive = [name_of(pod) for pod in rig.warm_pods() if "deletionTimestamp" not in pod["metadata"]]
     assert len(alive) == 2
     assert not old & set(alive)
+
+
+async def test_outdated_pods_make_room_for_their_replacements_one_after_the_other() -> None:
+    rig = await full(3)
+    rig.change_pool(image="driftstack.local/agent:new")
+    await rig.settle()
+    (new,) = [pod for pod in rig.warm_pods() if not pod["spec"].get("nodeName")]
+    conditions = [builders.condition("PodScheduled", "False", "Unschedulable", "0/1 nodes: 1 Insufficient cpu")]
+    rig.kube.change(POD, BROWSERS, name_of(new), conditions=conditions)
+    for _ in range(2):
+        await rig.sweep_all()
+        (going,) = [pod for pod in rig.warm_pods() if "deletionTimestamp" in pod["metadata"]]
+        rig.kube.vanish(POD, BROWSERS, name_of(going))
+        await rig.sweep_all()
+        assert not any("deletionTimestamp" in pod["metadata"] for pod in rig.warm_pods()), "one has just gone"
+        rig.operator.pools.memories["default"]._went_at -= SETTLED
+    assert len(rig.warm_pods()) == 2
 
 
 async def test_image_that_cannot_be_pulled_is_told_and_not_tried_in_a_loop() -> None:
