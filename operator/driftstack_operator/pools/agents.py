@@ -1,7 +1,8 @@
 """Asks the agents of waiting pods whose they are: only what they say makes a pod one that may be taken.
 
-The half of a claim that an operator left undone when it died is found by that: an agent that is held though its pod
-is labelled warm.
+A pod that nobody holds joins its pool's line. The half of a claim that an operator left undone when it died is
+found by that, too: an agent that is held though its pod is labelled warm. If its session still wants a pod, it gets
+this one.
 """
 
 from __future__ import annotations
@@ -13,10 +14,16 @@ import msgspec
 
 from driftstack_common.agent_client import AgentClient, AgentError, AgentProblem
 from driftstack_common.agent_token import KeyRing
-from driftstack_common.kinds import Device
+from driftstack_common.kinds import Device, Session
+from driftstack_common.names import DEFAULT_ARCHETYPE
 from driftstack_common.protocol import Prepare, ProblemCode
+from driftstack_operator.metrics import Metrics
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.polls import Polls
+from driftstack_operator.pools.index import WarmPods
+from driftstack_operator.pools.memory import Memories
+from driftstack_operator.pools.room import Room
+from driftstack_operator.settings import Settings
 from driftstack_operator.store import Store
 
 
@@ -32,40 +39,59 @@ class PoolAgents:
 
     Args:
         agents: client to ask with.
-        store: the pods.
+        store: the pods, and the sessions that may hold them.
         keys: makes the agents' tokens.
-        answered: told each pod that waits, with what its agent said.
+        settings: where the catalogue is.
+        metrics: told how long pods took to be warm.
+        index: told which pods may be taken.
+        memories: what the pools' pods show, and how long they take.
+        room: the sessions that wait for any pod.
+        touch_pool, touch_session: have a pool, by name, or a session, by uid, reconciled.
 
     Attributes:
         refused: why agents will not serve, by the uid of their pod.
     """
 
     def __init__(
-        self, agents: AgentClient, store: Store, keys: KeyRing, answered: Callable[[PodView, Answer], None]
+        self,
+        *,
+        agents: AgentClient,
+        store: Store,
+        keys: KeyRing,
+        settings: Settings,
+        metrics: Metrics,
+        index: WarmPods,
+        memories: Memories,
+        room: Room,
+        touch_pool: Callable[[str], None],
+        touch_session: Callable[[str], None],
     ) -> None:
         self._agents = agents
         self._store = store
         self._keys = keys
-        self._told = answered
+        self._settings = settings
+        self._metrics = metrics
+        self._index = index
+        self._memories = memories
+        self._room = room
+        self._touch_pool = touch_pool
+        self._touch_session = touch_session
         self._polls: Polls[Answer] = Polls("warm", self._answered, lambda error: Answer(refusal=repr(error)))
         self.refused: dict[str, str] = {}
 
-    def ask(self, pod: PodView, device: Device | None) -> None:
-        """Have an agent asked until it answers, unless it is being asked or has refused.
-
-        Args:
-            device: what its page is to show meanwhile, so that a session that wants the same is ready the sooner.
-        """
+    def ask(self, pod: PodView) -> None:
+        """Have an agent asked until it answers, unless it is being asked or has answered."""
         if not (pod.waits and pod.running and pod.address):
             return  # a refill is in no hurry: nobody is called before the kubelet says that somebody is there
-        if pod.uid in self.refused or self._polls.running(pod.uid):
+        answered = self._index.offered(pod.uid) or pod.uid in self._index.kept() or pod.uid in self.refused
+        if answered or self._polls.running(pod.uid):
             return
         try:
             token = self._keys.token(pod.name, pod.token_key or None)
         except KeyError:
             self.refused[pod.uid] = f"agent key {pod.token_key!r} is no longer in the key ring"
             return
-        self._polls.start(pod.uid, partial(self._once, pod, token, device))
+        self._polls.start(pod.uid, partial(self._once, pod, token, self._device(pod.pool)))
 
     def forget(self, uid: str) -> None:
         """Ask no more, and forget what was said."""
@@ -109,4 +135,43 @@ class PoolAgents:
             return
         if answer.refusal:
             self.refused[uid] = answer.refusal
-        self._told(pod, answer)
+        elif answer.holder is not None:
+            self._give_to_holder(pod, answer.holder)
+        else:
+            self._warmed(pod)
+        self._touch_pool(pod.pool)
+
+    def _give_to_holder(self, pod: PodView, session: str) -> None:
+        """A claim was left half done: its session gets the pod if it still wants one."""
+        if self._still_wants(self._store.sessions.by_uid(session)):
+            self._index.take(pod, session)
+            self._touch_session(session)
+        else:
+            self.refused[pod.uid] = f"session {session}, which does not want it any more, holds it"
+
+    def _still_wants(self, session: Session | None) -> bool:
+        """Whether a session has not got a pod yet."""
+        if session is None or session.ending or session.status.browser is not None:
+            return False
+        return not self._store.pods.group(session.uid) and self._index.kept_for(session.uid) is None
+
+    def _warmed(self, pod: PodView) -> None:
+        self._index.offer(pod)
+        memory = self._memories.of(pod.pool)
+        took = memory.warmed(pod.name) if memory is not None else None
+        if took is not None:
+            self._metrics.pool_refill.labels(pod.pool).observe(took)
+        for homeless in self._room.homeless():  # its session may have this one
+            if homeless.pool == pod.pool:
+                self._touch_session(homeless.session)
+
+    def _device(self, pool: str) -> Device | None:
+        """Return what warm pods show, so that a session that wants the same is ready the sooner.
+
+        It is what the last session wanted, at first the catalogue's default.
+        """
+        memory = self._memories.of(pool)
+        if memory is not None and memory.device is not None:
+            return memory.device
+        archetype = self._store.archetypes.get(self._settings.system_namespace, DEFAULT_ARCHETYPE)
+        return archetype.spec.device if archetype is not None else None

@@ -1,4 +1,4 @@
-"""What this operator remembers of a pool; all of it can be lost and found again, but for the latest counts."""
+"""What this operator remembers of pools; all of it can be lost and found again, but for the latest counts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from driftstack_common.times import now
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.pools.demand import Demand
 from driftstack_operator.reasons import End
+from driftstack_operator.store import Store
 
 FIRST_BACKOFF: Final = 1.0
 LONGEST_BACKOFF: Final = 300.0
@@ -158,3 +159,33 @@ class Memory:
     def blocked_for(self) -> float:
         """Return in how many seconds pods may be made again."""
         return max(0.0, self.blocked_until - self._clock())
+
+
+class Memories:
+    """What is remembered of each pool that there is.
+
+    Args:
+        store: the pools.
+        namespace: where they are.
+    """
+
+    def __init__(self, store: Store, namespace: str) -> None:
+        self._store = store
+        self._namespace = namespace
+        self._memories: dict[str, Memory] = {}
+
+    def pool(self, name: str) -> Pool | None:
+        """Return the pool of this name; None while there is none, or it is being deleted."""
+        pool = self._store.pools.get(self._namespace, name)
+        return pool if pool is not None and pool.metadata.deletion_timestamp is None else None
+
+    def of(self, name: str) -> Memory | None:
+        """Return what is remembered of the pool that has this name now; None when there is none."""
+        pool = self.pool(name)
+        if pool is None:
+            self._memories.pop(name, None)
+            return None
+        memory = self._memories.get(name)
+        if memory is None or memory.uid != pool.metadata.uid:
+            memory = self._memories[name] = Memory(pool)
+        return memory

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from driftstack_common.agent_token import KeyRing
 from driftstack_common.kinds import Pool, PoolStatus, from_body
 from driftstack_common.kube.client import POD, Body, KubeClient
@@ -43,12 +45,19 @@ class PoolPods:
         """Return the hash of what the pool's pods are made from today."""
         return template_of(pool, self._keys.current, self._settings.image_pull_policy)
 
-    async def create(self, pool: Pool, memory: Memory) -> None:
-        """Start a warm pod; what refuses it is remembered as the pool's problem.
+    async def create(self, pool: Pool, memory: Memory, count: int) -> None:
+        """Start so many warm pods; what refuses one is remembered as the pool's problem.
 
         Raises:
-            Unreachable: it may be there, or not: the next try is for a pod of the same name.
+            Unreachable: one may be there, or not: the next try is for a pod of the same name. All others have
+                ended by then, before the pool is looked at again.
         """
+        pods = (self._create_one(pool, memory) for _ in range(count))
+        for result in await asyncio.gather(*pods, return_exceptions=True):
+            if result is not None:
+                raise result
+
+    async def _create_one(self, pool: Pool, memory: Memory) -> None:
         name = memory.unanswered.pop() if memory.unanswered else warm_pod_name()
         body = build_warm_pod(
             pool,

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Final
 
 from driftstack_common.agent_client import AgentClient
 from driftstack_common.agent_token import KeyRing
-from driftstack_common.kinds import Device, Pool, Session
+from driftstack_common.kinds import Device, Pool
 from driftstack_common.kube.client import KubeClient
-from driftstack_common.names import DEFAULT_ARCHETYPE
 from driftstack_common.times import now
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.pods.outcome import hopeless, outcome, stuck
 from driftstack_operator.pods.view import PodView
-from driftstack_operator.pools.agents import Answer, PoolAgents
+from driftstack_operator.pools.agents import PoolAgents
 from driftstack_operator.pools.demand import Starts, desired
 from driftstack_operator.pools.index import WarmPods
-from driftstack_operator.pools.memory import Memory
+from driftstack_operator.pools.memory import Memories, Memory
 from driftstack_operator.pools.plan import Calm, Cause, Member, plan
 from driftstack_operator.pools.pods import PoolPods
 from driftstack_operator.pools.room import Room, in_order
@@ -65,16 +63,27 @@ class Pools:
         self._metrics = metrics
         self._touch_pool = touch_pool
         self._touch_session = touch_session
-        self.room = Room(store, self._pool)
         self.begin()
 
     def begin(self) -> None:
         """Begin a term: nothing is known of what agents said before it."""
         self.index = WarmPods(self._usable)
         self.starts = Starts()
-        self.memories: dict[str, Memory] = {}
+        self.memories = Memories(self._store, self._settings.browser_namespace)
+        self.room = Room(self._store, self.memories.pool)
         self._going: set[str] = set()
-        self._pool_agents = PoolAgents(self._agents, self._store, self._keys, self._answered)
+        self._pool_agents = PoolAgents(
+            agents=self._agents,
+            store=self._store,
+            keys=self._keys,
+            settings=self._settings,
+            metrics=self._metrics,
+            index=self.index,
+            memories=self.memories,
+            room=self.room,
+            touch_pool=self._touch_pool,
+            touch_session=self._touch_session,
+        )
 
     async def close(self) -> None:
         """Ask no agent any more, and show nothing: the next leader does."""
@@ -84,14 +93,14 @@ class Pools:
     async def ask_all(self) -> None:
         """Ask the agents of all waiting pods, and wait a moment for their answers."""
         for pod in self._store.pods.values():
-            self._ask(pod)
+            self._pool_agents.ask(pod)
         await self._pool_agents.wait(ASKED_FIRST)
 
     # -- what sessions do
 
     def take(self, pod: PodView, session: str, device: Device) -> None:
         """A session takes a pod; it is kept for it until `release`. The next are likely to want this device too."""
-        memory = self._memory(pod.pool)
+        memory = self.memories.of(pod.pool)
         if memory is not None:
             memory.gone(pod.name)
             memory.device = device
@@ -107,13 +116,13 @@ class Pools:
 
     def begins(self, session: str, pool: str) -> None:
         """A session's start begins."""
-        memory = self._memory(pool)
+        memory = self.memories.of(pool)
         if self.starts.begun(session) and memory is not None:
             memory.demand.came()
 
     def served(self, pod: PodView, took: float | None) -> None:
         """A session was called ready; its agent and its pod were asked for it for so many seconds."""
-        memory = self._memory(pod.pool)
+        memory = self.memories.of(pod.pool)
         if memory is not None:
             memory.served(warm=pod.pooled)
         self._metrics.pool_claims.labels(pod.pool, "hit" if pod.pooled else "miss").inc()
@@ -128,7 +137,7 @@ class Pools:
 
     def lost(self, pod: PodView, problem: End) -> None:
         """A pod that a session took did not serve it."""
-        memory = self._memory(pod.pool)
+        memory = self.memories.of(pod.pool)
         if memory is not None:
             memory.failed(pod.name, problem)
         self._metrics.pool_claims.labels(pod.pool, "lost").inc()
@@ -140,17 +149,17 @@ class Pools:
         pods = self._waiting(name)
         self.index.keep(name, {pod.uid for pod in pods})
         self._pool_agents.clear()
-        memory = self._memory(name)
-        pool = self._pool(name)
+        memory = self.memories.of(name)
+        pool = self.memories.pool(name)
         if pool is None or memory is None:
-            self.memories.pop(name, None)
             self._metrics.forget_pool(name)
             for pod in pods:
                 await self._remove(pod, Cause.SURPLUS)
             return None
         memory.keep({pod.name for pod in pods})
         for pod in pods:
-            self._ask(pod)
+            if pod.uid not in self._going:
+                self._pool_agents.ask(pod)
             if pod.unschedulable is not None:
                 memory.homeless(pod.name)
         members = self._members(pool, pods, memory)
@@ -171,7 +180,7 @@ class Pools:
         for pod, cause in todo.delete:
             await self._remove(pod, cause)
             memory.gone(pod.name)
-        await self._create(pool, memory, todo.create)
+        await self._pods.create(pool, memory, todo.create)
         again = memory.blocked_for() or todo.again  # one that was just refused is tried again, too
         status_due = await self._tell(pool, memory, wanted, short_for)
         return min((seconds for seconds in (again, status_due) if seconds is not None), default=None)
@@ -195,18 +204,11 @@ class Pools:
                 return False
         finally:
             self._touch_pool(warm.pool)  # the agent of one that stays is asked again
-        memory = self._memory(warm.pool)
+        memory = self.memories.of(warm.pool)
         if memory is not None:
             memory.gone(warm.name)
             memory.gave_way = pod.unschedulable or ""
         return True
-
-    async def _create(self, pool: Pool, memory: Memory, count: int) -> None:
-        """Start so many pods; whatever becomes of one, all have ended before the pool is looked at again."""
-        pods = (self._pods.create(pool, memory) for _ in range(count))
-        for result in await asyncio.gather(*pods, return_exceptions=True):
-            if result is not None:
-                raise result
 
     def _waiting(self, name: str) -> list[PodView]:
         kept = self.index.kept()
@@ -261,52 +263,6 @@ class Pools:
         finally:
             self._going.discard(pod.uid)
 
-    # -- agents
-
-    def _answered(self, pod: PodView, answer: Answer) -> None:
-        if answer.holder is not None:
-            self._give_to_holder(pod, answer.holder)
-        elif not answer.refusal:
-            self._warmed(pod)
-        self._touch_pool(pod.pool)
-
-    def _give_to_holder(self, pod: PodView, session: str) -> None:
-        """A claim was left half done: its session gets the pod if it still wants one."""
-        if self._still_wants(self._store.sessions.by_uid(session)):
-            self.index.take(pod, session)
-            self._touch_session(session)
-        else:
-            self._pool_agents.refused[pod.uid] = f"session {session}, which does not want it any more, holds it"
-
-    def _warmed(self, pod: PodView) -> None:
-        self.index.offer(pod)
-        memory = self._memory(pod.pool)
-        took = memory.warmed(pod.name) if memory is not None else None
-        if took is not None:
-            self._metrics.pool_refill.labels(pod.pool).observe(took)
-        for homeless in self.room.homeless():  # its session may have this one
-            if homeless.pool == pod.pool:
-                self._touch_session(homeless.session)
-
-    def _still_wants(self, session: Session | None) -> bool:
-        """Whether a session has not got a pod yet."""
-        if session is None or session.ending or session.status.browser is not None:
-            return False
-        return not self._store.pods.group(session.uid) and self.index.kept_for(session.uid) is None
-
-    def _ask(self, pod: PodView) -> None:
-        spoken_for = self.index.offered(pod.uid) or pod.uid in self._going or pod.uid in self.index.kept()
-        if not spoken_for:
-            self._pool_agents.ask(pod, self._device(pod.pool))
-
-    def _device(self, pool: str) -> Device | None:
-        """Return what warm pods show: what the last session wanted, at first the catalogue's default."""
-        memory = self._memory(pool)
-        if memory is not None and memory.device is not None:
-            return memory.device
-        archetype = self._store.archetypes.get(self._settings.system_namespace, DEFAULT_ARCHETYPE)
-        return archetype.spec.device if archetype is not None else None
-
     def _usable(self, uid: str) -> PodView | None:
         pod = self._store.pods.by_uid(uid)
         if pod is None or not pod.waits or pod.over or not pod.address or self._lost_in(pod) is not None:
@@ -339,19 +295,3 @@ class Pools:
             return due
         memory.wrote(status, await self._pods.tell(pool, status))
         return None
-
-    # -- helpers of all
-
-    def _pool(self, name: str) -> Pool | None:
-        pool = self._store.pools.get(self._settings.browser_namespace, name)
-        return pool if pool is not None and pool.metadata.deletion_timestamp is None else None
-
-    def _memory(self, name: str) -> Memory | None:
-        """Return what is remembered of the pool that has this name now."""
-        pool = self._pool(name)
-        if pool is None:
-            return None
-        memory = self.memories.get(name)
-        if memory is None or memory.uid != pool.metadata.uid:
-            memory = self.memories[name] = Memory(pool)
-        return memory

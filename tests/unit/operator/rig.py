@@ -186,7 +186,7 @@ class Rig:
 
     async def tell_pools(self) -> None:
         """The pools' statuses are due."""
-        for memory in self.operator.pools.memories.values():
+        for memory in self.operator.pools.memories._memories.values():
             memory.written_at = -math.inf
         await self.sweep_all()
 

@@ -271,7 +271,7 @@ async def test_outdated_pods_make_room_for_their_replacements_one_after_the_othe
         rig.kube.vanish(POD, BROWSERS, name_of(going))
         await rig.sweep_all()
         assert not any("deletionTimestamp" in pod["metadata"] for pod in rig.warm_pods()), "one has just gone"
-        rig.operator.pools.memories["default"]._went_at -= SETTLED
+        rig.operator.pools.memories._memories["default"]._went_at -= SETTLED
     assert len(rig.warm_pods()) == 2
 
 
@@ -306,7 +306,7 @@ async def test_pods_that_end_are_removed_and_replaced_after_a_while() -> None:
     assert len(rig.warm_pods()) == 1, "not at once"
     await rig.tell_pools()
     assert rig.pool()["status"]["conditions"][0]["reason"] == "BrowserCrashed"
-    rig.operator.pools.memories["default"].blocked_until = 0
+    rig.operator.pools.memories._memories["default"].blocked_until = 0
     await rig.sweep_all()
     assert len(rig.warm_pods()) == 2
 
@@ -389,7 +389,7 @@ async def test_pod_whose_image_took_long_to_pull_is_given_the_time_to_answer() -
     await rig.prime()
     await rig.settle()
     (pod,) = rig.warm_pods()
-    memory = rig.operator.pools.memories["default"]
+    memory = rig.operator.pools.memories._memories["default"]
     memory._began[name_of(pod)] -= 3600
     rig.agents.problem = AgentUnreachable("refused", sent=False)
     rig.run_warm_pods()
@@ -470,7 +470,7 @@ async def test_start_is_counted_once_though_its_answer_was_lost(warm: int) -> No
     assert counted("driftstack_session_stage_seconds_count", {"stage": "ready"}) == 1
     if warm:
         assert counted("driftstack_pool_claim_seconds_count", {"pool": "default"}) == 1
-    memory = rig.operator.pools.memories["default"]
+    memory = rig.operator.pools.memories._memories["default"]
     assert (memory.hits, memory.misses) == (warm, 1 - warm)
 
 

@@ -219,7 +219,7 @@ class World:
                 track.busy_since -= seconds
                 track.gave_way_at -= seconds
                 track.asked_since = None if track.asked_since is None else track.asked_since - seconds
-        for memory in self.rig.operator.pools.memories.values():
+        for memory in self.rig.operator.pools.memories._memories.values():
             memory.blocked_until -= seconds
             memory.written_at -= seconds
 
