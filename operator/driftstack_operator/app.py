@@ -33,7 +33,7 @@ from driftstack_operator.pools.reconcile import Pools
 from driftstack_operator.probes import Probes
 from driftstack_operator.retention import Retention
 from driftstack_operator.sessions.lifecycle import Sessions
-from driftstack_operator.sessions.sight import account_name
+from driftstack_operator.sessions.references import account_name
 from driftstack_operator.settings import Settings
 from driftstack_operator.signals import take_signals
 from driftstack_operator.store import Store

@@ -13,7 +13,7 @@ from driftstack_common.kinds import Account, Pool, Session
 from driftstack_common.kube.client import Body
 from driftstack_operator.pods.nodes import NodeView
 from driftstack_operator.pods.view import PodView
-from driftstack_operator.sessions.sight import account_name
+from driftstack_operator.sessions.references import account_name
 from driftstack_operator.sessions.tracks import Tracks
 from driftstack_operator.store import Shelf, Store
 

@@ -41,6 +41,7 @@ VERBS: Final = {
     "Reflector": {"list", "watch"},
     "_list": {"list"},
     "_fetch": {"get"},
+    "fetch": {"get"},
     "_delete": {"delete"},
     "_drop_finalizer": {"patch"},
     "Scope": {"list"},

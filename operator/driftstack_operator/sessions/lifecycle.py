@@ -28,6 +28,7 @@ from driftstack_operator.sessions.asking import Asking, Question
 from driftstack_operator.sessions.counting import Counting
 from driftstack_operator.sessions.ending import Ending
 from driftstack_operator.sessions.ready import idle_patch
+from driftstack_operator.sessions.references import References
 from driftstack_operator.sessions.sight import Sight
 from driftstack_operator.sessions.starting import Starting
 from driftstack_operator.sessions.tracks import Tracks
@@ -97,7 +98,10 @@ class Sessions:
         )
         self.claims = self._starting.claims
         self.asking = Asking(agents, self._agent_answered)
-        self.sight = Sight(kube, store, self.tracks, self.claims, self.asking, agents, pools, settings)
+        self._references = References(kube, store, settings)
+        self.sight = Sight(
+            kube, self._references, store, self.tracks, self.claims, self.asking, agents, pools, settings
+        )
         self._counting = Counting(agents, keys)
         self._ending = Ending(kube, store, recorder, metrics, outbox)
 
@@ -293,7 +297,7 @@ class Sessions:
             self.claims.hurry(uid)
 
     def _account(self, session: Session) -> Account:
-        account = self.sight.account_of(session)
+        account = self._references.account_of(session)
         if account is None:  # it went between the decision and the act: look again
             raise NotFound(f"the account of namespace {session.metadata.namespace} is gone")
         return account

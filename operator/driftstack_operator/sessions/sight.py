@@ -1,8 +1,6 @@
 """Puts together what `decide` sees of a session: from the store, and by a direct look where the store has nothing.
 
-Watches of different kinds have no order between them: a session may be seen before the account, archetype or pool
-that was made just before it. Before any of these is called missing, the API server is asked; before a session is
-lost with its node, its agent is.
+Before anything is called missing, the API server is asked; before a session is lost with its node, its agent is.
 """
 
 from __future__ import annotations
@@ -10,26 +8,23 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from driftstack_common.agent_client import AgentClient, AgentError
-from driftstack_common.kinds import Account, Archetype, Browser, Phase, Pool, Session
-from driftstack_common.kinds.meta import Kind
+from driftstack_common.kinds import Browser, Phase, Pool, Session
 from driftstack_common.kube.client import POD, KubeClient
-from driftstack_common.kube.errors import Forbidden, NotFound
 from driftstack_common.logging import get_logger
-from driftstack_common.names import ACCOUNT_NAMESPACE_PREFIX, archetype_name
 from driftstack_common.times import now, parse_time
 from driftstack_operator.pods.view import PodView
 from driftstack_operator.policy import cap_of
-from driftstack_operator.pools.choice import Choice, choose
 from driftstack_operator.pools.reconcile import Pools
 from driftstack_operator.sessions.asking import Asking
 from driftstack_operator.sessions.claims import Claims
 from driftstack_operator.sessions.decide import Observed, holds_slot
+from driftstack_operator.sessions.references import References, fetch
 from driftstack_operator.sessions.tracks import Track, Tracks
 from driftstack_operator.settings import Settings
-from driftstack_operator.store import Shelf, Store
+from driftstack_operator.store import Store
 
 FAIR: Final = 10.0
 """Seconds that a start has at least after this operator's first sight, however old its pod is by then."""
@@ -49,6 +44,7 @@ class Sight:
 
     Args:
         kube: for direct looks.
+        references: what sessions refer to.
         store: what the watches brought.
         tracks: what this operator remembers.
         claims, asking: which agents are being asked.
@@ -60,6 +56,7 @@ class Sight:
     def __init__(
         self,
         kube: KubeClient,
+        references: References,
         store: Store,
         tracks: Tracks,
         claims: Claims,
@@ -71,6 +68,7 @@ class Sight:
         self._pools = pools
         self._agents = agents
         self._kube = kube
+        self._references = references
         self._store = store
         self._tracks = tracks
         self._claims = claims
@@ -85,29 +83,15 @@ class Sight:
         if session.status.browser is not None:
             await self._look_for_pod(session, session.status.browser.pod)
             await self._look_for_agent(session, session.status.browser)
-            return
-        account = self.account_of(session)
-        name = account_name(session.metadata.namespace)
-        if account is None and name:
-            await self._fetch(self._store.accounts, Account.KIND, "", name)
-            account = self.account_of(session)
-        if account is None:
-            return
-        if self.archetype_of(session) is None:
-            wanted = archetype_name(self.slug_of(session))
-            await self._fetch(self._store.archetypes, Archetype.KIND, session.metadata.namespace or "", wanted)
-            await self._fetch(self._store.archetypes, Archetype.KIND, self._settings.system_namespace, wanted)
-        wanted_pool = self._choice(session).name
-        if self._pool(wanted_pool) is None:
-            with suppress(Forbidden):  # the browser namespace is gone, and with it the right to look into it
-                await self._fetch(self._store.pools, Pool.KIND, self._settings.browser_namespace, wanted_pool)
+        else:
+            await self._references.look(session)
 
     async def _look_for_pod(self, session: Session, name: str) -> None:
         """Fetch a started session's pod before it is called gone: its session may be known before it is."""
         track = self._tracks.get(session.uid)
         seen_to_go = track is not None and track.lost_pod is not None
         if name and not seen_to_go and not self._store.pods.group(session.uid):
-            await self._fetch(self._store.pods, POD, self._settings.browser_namespace, name)
+            await fetch(self._kube, self._store.pods, POD, self._settings.browser_namespace, name)
 
     async def _look_for_agent(self, session: Session, browser: Browser) -> None:
         """Ask the agent before its node is called lost: perhaps only the API server had not heard of the node.
@@ -132,13 +116,13 @@ class Sight:
         if track is None:
             track = self._tracks.begin(uid, int(session.metadata.resource_version or 0))
         pod, strays = self._pods(session, track, pods)
-        account = self.account_of(session)
+        account = self._references.account_of(session)
         starting = session.status.browser is None
         unstarted = pod is None and starting
         asked = pod is not None and track.asked_pod == pod.uid
         # One of its own that no node takes is given up for a warm one.
         homeless = starting and pod is not None and not pod.pooled and pod.unschedulable is not None
-        pool, pool_refused = self._pool_of(session) if unstarted or homeless else (None, "")
+        pool, pool_refused = self._references.pool_of(session) if unstarted or homeless else (None, "")
         return Observed(
             session=session,
             pod=pod,
@@ -149,8 +133,8 @@ class Sight:
             cap=cap_of(account, self._settings.tiers, now()) if account is not None else None,
             # Counting all others is for a session that may start; a large account's running ones would pay for it.
             ahead=self._ahead(session, track) if unstarted else 0,
-            slug=self.slug_of(session),
-            archetype=self.archetype_of(session),
+            slug=self._references.slug_of(session),
+            archetype=self._references.archetype_of(session),
             pool=pool,
             pool_refused=pool_refused,
             candidate=self._candidate(uid, pool) if starting and not track.cold else None,
@@ -167,25 +151,6 @@ class Sight:
             busy_for=_busy_for(session, track),
             leaving=_leaving(pod, track),
         )
-
-    def account_of(self, session: Session) -> Account | None:
-        """Return the account whose namespace the session is in."""
-        name = account_name(session.metadata.namespace)
-        return self._store.accounts.get("", name) if name else None
-
-    def slug_of(self, session: Session) -> str:
-        """Return the archetype the session asks for: its own, else its account's default."""
-        account = self.account_of(session)
-        return session.spec.archetype or (account.spec.default_archetype if account is not None else "")
-
-    def archetype_of(self, session: Session) -> Archetype | None:
-        """Return the session's archetype: the account's own goes before the catalogue's."""
-        slug = self.slug_of(session)
-        for namespace in (session.metadata.namespace or "", self._settings.system_namespace):
-            found = self._store.archetypes.get(namespace, archetype_name(slug))
-            if found is not None and found.spec.slug == slug:
-                return found
-        return None
 
     def started(self, uid: str, session: Session) -> bool:
         """Whether the session holds a slot of its account."""
@@ -275,33 +240,6 @@ class Sight:
             track.gave_way_at = time.monotonic()
             return LOOK_AGAIN
         return max(0.0, track.gave_way_at + ONE_AT_A_TIME - time.monotonic())
-
-    def _pool_of(self, session: Session) -> tuple[Pool | None, str]:
-        """Return the pool that the session starts from, or why it can't have the one that is named for it."""
-        choice = self._choice(session)
-        pool = self._pool(choice.name)
-        if choice.by_installation or (pool is not None and pool.spec.selectable):
-            return pool, ""
-        return None, f"no BrowserPool {choice.name!r} that the session may start from: it has to be `selectable`"
-
-    def _choice(self, session: Session) -> Choice:
-        archetype = self.archetype_of(session)
-        return choose(session, archetype, self._settings.system_namespace, self._settings.pool)
-
-    def _pool(self, name: str) -> Pool | None:
-        return self._store.pools.get(self._settings.browser_namespace, name)
-
-    async def _fetch(self, shelf: Shelf[Any], kind: Kind, namespace: str, name: str) -> None:
-        try:
-            shelf.apply(await self._kube.get(kind, namespace or None, name))
-        except NotFound:
-            return
-
-
-def account_name(namespace: str | None) -> str:
-    """Return the name of the account that a namespace would belong to, empty when none."""
-    prefix, name = ACCOUNT_NAMESPACE_PREFIX, namespace or ""
-    return name.removeprefix(prefix) if name.startswith(prefix) else ""
 
 
 def _busy_for(session: Session, track: Track) -> float:
