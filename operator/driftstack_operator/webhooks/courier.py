@@ -209,10 +209,10 @@ class Courier:
             self._block(lane, endpoint, str(error))
         except KubeError as error:
             self._block(lane, endpoint, f"its Secret, or the body, can't be read now: {error}")
-        except Exception:  # a bug: the sweep tries again
+        except Exception:  # a bug, perhaps of this one alone: others go first, and the sweep tries again
             lane.busy.discard(delivery.key)
             if self._plans.get(delivery.key) is not None:
-                lane.due.add(delivery)
+                lane.due.add(delivery, last=True)
             raise
         self._put_back(lane, delivery.key)
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from driftstack_common.kinds import WebhookDelivery, WebhookEndpoint
@@ -20,6 +20,7 @@ FIRST_LIMIT: Final = 4
 MOST: Final = 16
 """Deliveries of one endpoint that are in hand at once: sent, or being written down. So many may be sent twice when
 the process is killed."""
+LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class Due:
@@ -41,11 +42,12 @@ class Due:
     def __iter__(self) -> Iterator[Key]:
         return (key for _, key in self._order)
 
-    def add(self, delivery: WebhookDelivery) -> None:
-        """A delivery is due; fine when it was before."""
+    def add(self, delivery: WebhookDelivery, *, last: bool = False) -> None:
+        """A delivery is due; fine when it was before. With `last`, behind all others."""
         if delivery.key not in self._moments:
-            self._moments[delivery.key] = delivery.spec.created_at
-            insort(self._order, (delivery.spec.created_at, delivery.key))
+            moment = LAST if last else delivery.spec.created_at
+            self._moments[delivery.key] = moment
+            insort(self._order, (moment, delivery.key))
 
     def discard(self, key: Key) -> None:
         """A delivery is no longer due; fine when it was not."""

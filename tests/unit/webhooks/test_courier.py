@@ -578,6 +578,24 @@ async def test_attempt_that_fails_by_a_bug_is_made_again(rig: Rig) -> None:
 
 
 @in_virtual_time
+async def test_delivery_that_trips_a_bug_holds_up_no_other(rig: Rig) -> None:
+    hook = rig.put(endpoint_body())
+    odd, *others = [delivery(hook, event + 1, NOW + timedelta(seconds=event)) for event in range(10)]
+
+    def broken(_url: str, sent: WebhookDelivery) -> Answer:
+        if sent.key == odd.key:
+            raise ValueError("a bug")
+        return REFUSING if sent.status.attempts == 0 else Answer(status=200)
+
+    rig.sender.answer = broken
+    for one in (odd, *others):
+        rig.put_delivery(one)
+    await asyncio.sleep(900)
+    assert {rig.status(one)["phase"] for one in others} == {"delivered"}
+    assert rig.courier.oldest() == 900, "it shows"
+
+
+@in_virtual_time
 async def test_thousands_that_wait_are_told_why_one_after_the_other(rig: Rig) -> None:
     hook = rig.put(endpoint_body(paused=True))
     held = [delivery(hook, event + 1) for event in range(500)]
