@@ -35,7 +35,7 @@ def lean(delivery: WebhookDelivery) -> WebhookDelivery:
 
 
 class Outcomes:
-    """Writes, and remembers which version it wrote until the watch has brought it.
+    """Writes, and remembers which version it wrote, or found instead, until the watch has brought it.
 
     Args:
         kube: client to read and write with.
@@ -43,19 +43,19 @@ class Outcomes:
 
     def __init__(self, kube: KubeClient) -> None:
         self._kube = kube
-        self._written: dict[Key, int] = {}
+        self._known: dict[Key, int] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     def overtook(self, delivery: WebhookDelivery) -> bool:
-        """Whether what the watch brings is older than what was written here."""
-        if int(delivery.metadata.resource_version) < self._written.get(delivery.key, 0):
+        """Whether what the watch brings is older than what is known here."""
+        if int(delivery.metadata.resource_version) < self._known.get(delivery.key, 0):
             return True
         self.forget(delivery.key)
         return False
 
     def forget(self, key: Key) -> None:
         """The watch has caught up, or the delivery is gone."""
-        self._written.pop(key, None)
+        self._known.pop(key, None)
 
     async def whole(self, delivery: WebhookDelivery) -> WebhookDelivery:
         """Return the same with its body.
@@ -106,7 +106,10 @@ class Outcomes:
         except KubeError:
             return delivery
         current = lean(from_body(WebhookDelivery, body))
-        return current if current.metadata.uid == meta.uid else None
+        if current.metadata.uid != meta.uid:
+            return None
+        self._remember(current)
+        return current
 
     async def _patch(self, delivery: WebhookDelivery, status: Status) -> WebhookDelivery:
         """Patch this very object, in the version that is known."""
@@ -116,8 +119,12 @@ class Outcomes:
         async with self._slots:
             body = await self._kube.merge_patch(WebhookDelivery.KIND, meta.namespace, meta.name, patch, "status")
         stored = lean(from_body(WebhookDelivery, body))
-        self._written[delivery.key] = int(stored.metadata.resource_version)
+        self._remember(stored)
         return stored
+
+    def _remember(self, stored: WebhookDelivery) -> None:
+        """Remember the newest version: what is said can be answered after the outcome that followed it."""
+        self._known[stored.key] = max(int(stored.metadata.resource_version), self._known.get(stored.key, 0))
 
 
 def _is_further(current: WebhookDelivery, before: WebhookDelivery) -> bool:

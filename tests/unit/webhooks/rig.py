@@ -116,6 +116,12 @@ class Rig:
         body["status"] = {**body.get("status", {}), "phase": delivery.status.phase.value}
         self.kube.put(WebhookDelivery.KIND, body)
 
+    def read(self, delivery: WebhookDelivery) -> WebhookDelivery:
+        """Return what a watch would bring of it now."""
+        return lean(
+            from_body(WebhookDelivery, copy.deepcopy(self.kube.objects[WebhookDelivery.KIND.plural, *delivery.key]))
+        )
+
     def status(self, delivery: WebhookDelivery) -> dict[str, Any]:
         found: dict[str, Any] = self.kube.objects[WebhookDelivery.KIND.plural, *delivery.key]["status"]
         return found

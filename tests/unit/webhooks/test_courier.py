@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from driftstack_common.kinds import DeliveryPhase, WebhookDelivery, WebhookEndpoint
 from driftstack_common.kinds.meta import Kind
 from driftstack_common.kube.client import SECRET as SECRET_KIND
-from driftstack_common.kube.errors import Conflict, KubeError
+from driftstack_common.kube.errors import Conflict, KubeError, Unreachable
 from driftstack_operator.webhooks import courier
 from driftstack_operator.webhooks.lanes import FIRST_LIMIT, MOST
 from driftstack_operator.webhooks.outcomes import KEPT
@@ -448,6 +448,51 @@ async def test_replay_that_the_watch_brings_before_the_answer_to_the_outcome_is_
 
 
 @in_virtual_time
+async def test_late_watch_repeats_nothing_though_the_answer_to_the_outcome_was_lost(rig: Rig) -> None:
+    rig.sender.answer = takes(8, Answer(status=200))
+    one = delivery(rig.put(endpoint_body(url="https://slow.example.com/")))
+    rig.put_delivery(one)
+    await asyncio.sleep(2)
+    in_flight = rig.read(one)
+    rig.watching = False
+    rig.kube.fail("patch", WebhookDelivery.KIND.plural, Unreachable("broken off"), after=True)
+    await asyncio.sleep(10)
+    assert rig.status(one)["phase"] == "delivered"
+    rig.courier.delivery_seen(in_flight)
+    await asyncio.sleep(10)
+    assert len(rig.sender.attempts) == 1
+
+
+@in_virtual_time
+async def test_late_watch_repeats_nothing_though_what_was_said_was_answered_after_the_outcome(rig: Rig) -> None:
+    hook = rig.put(endpoint_body(paused=True))
+    one = delivery(hook)
+    rig.put_delivery(one)
+    rig.watching = False
+    patched = rig.kube.merge_patch
+
+    async def answered_late(kind: Kind, namespace: str | None, name: str, patch: Any, *words: Any) -> Any:
+        answer = copy.deepcopy(await patched(kind, namespace, name, patch, *words))
+        await asyncio.sleep(2 if "phase" not in patch["status"] else 0)
+        return answer
+
+    rig.kube.merge_patch = answered_late  # type: ignore[method-assign]
+    rig.courier.sweep()
+    await asyncio.sleep(1)
+    said = rig.read(one)
+    assert said.status.last_error == "held: the endpoint is paused"
+    rig.watching = True
+    rig.put(endpoint_body(generation=2))
+    rig.watching = False
+    await asyncio.sleep(0.5)
+    assert rig.status(one)["phase"] == "delivered"
+    await asyncio.sleep(2)
+    rig.courier.delivery_seen(said)
+    await asyncio.sleep(10)
+    assert len(rig.sender.attempts) == 1
+
+
+@in_virtual_time
 async def test_delivery_that_goes_before_the_answer_to_its_outcome_is_forgotten(rig: Rig) -> None:
     patched = rig.kube.merge_patch
 
@@ -461,7 +506,7 @@ async def test_delivery_that_goes_before_the_answer_to_its_outcome_is_forgotten(
     rig.sender.answer = refuse
     rig.put_delivery(delivery(rig.put(endpoint_body())))
     await asyncio.sleep(HOUR)
-    assert (len(rig.sender.attempts), rig.courier._plans.all(), rig.courier._outcomes._written) == (1, [], {})
+    assert (len(rig.sender.attempts), rig.courier._plans.all(), rig.courier._outcomes._known) == (1, [], {})
 
 
 @in_virtual_time
