@@ -8,7 +8,7 @@ replacement in the pool, are about all that two cores can do; one a second shows
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import uvloop
@@ -22,6 +22,9 @@ EVERY_CALM = 1.0
 CALM_SHARE = 5
 """One of so many rounds is taken at the lower rate, before the others."""
 POOL = 8
+
+CreateBare = Callable[[], Awaitable[float]]
+"""Creates a bare custom resource; returns the seconds that took."""
 
 
 @dataclass
@@ -44,15 +47,10 @@ async def live(client: Client, times: Times) -> None:
     times.deleted.append(await client.delete(life.id))
 
 
-async def measure_async(run: Run, size: int, every: float) -> Times:
-    """Create at a fixed rate, a session in so many seconds, until there are enough."""
+async def create_at(every: float, size: int, run: Run, client: Client, create_bare: CreateBare) -> Times:
+    """Create a session in so many seconds, on a full pool, until there are enough."""
     times = Times()
-    async with (
-        open_client(run.installation) as client,
-        bare_resources(client.kube) as create_bare,
-        warm_pods(client.kube, POOL),
-        asyncio.TaskGroup() as lives,
-    ):
+    async with warm_pods(client.kube, POOL), asyncio.TaskGroup() as lives:
         loop = asyncio.get_running_loop()
         await live(client, Times())  # connections are there before anything counts
         begun = loop.time()
@@ -64,10 +62,16 @@ async def measure_async(run: Run, size: int, every: float) -> Times:
     return times
 
 
+async def measure_async(run: Run) -> tuple[Times, Times]:
+    """Return what came of both rates."""
+    async with open_client(run.installation) as client, bare_resources(client.kube) as create_bare:
+        calm = await create_at(EVERY_CALM, max(2, run.size // CALM_SHARE), run, client, create_bare)
+        return calm, await create_at(EVERY, run.size, run, client, create_bare)
+
+
 def measure(run: Run) -> Sequence[Series]:
     """Return the times at both rates, and how many creates met no warm pod."""
-    calm = uvloop.run(measure_async(run, max(2, run.size // CALM_SHARE), EVERY_CALM))
-    times = uvloop.run(measure_async(run, run.size, EVERY))
+    calm, times = uvloop.run(measure_async(run))
     return [*_series(calm, "calm", "1/s: "), *_series(times, "warm", "2/s: ")]
 
 

@@ -28,14 +28,15 @@ logger = get_logger(__name__)
 class _Poll(Generic[A]):
     """A running poll; progress restarts its pace."""
 
-    def __init__(self, ask: Ask[A]) -> None:
+    def __init__(self, ask: Ask[A], shortest: float) -> None:
         self.ask = ask
+        self.shortest = shortest
         self.since = time.monotonic()
         self.progress = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
     async def pause(self) -> None:
-        seconds = min(max((time.monotonic() - self.since) * SLOWING, SHORTEST_PAUSE), LONGEST_PAUSE)
+        seconds = min(max((time.monotonic() - self.since) * SLOWING, self.shortest), LONGEST_PAUSE)
         try:
             async with asyncio.timeout(seconds):
                 await self.progress.wait()
@@ -52,10 +53,18 @@ class Polls(Generic[A]):
         name: begins the names of their tasks.
         done: told the uid and the answer, once, unless the poll is cancelled before.
         failed: makes an answer of a bug, which must not leave anybody asked for ever.
+        shortest: seconds between two questions, at least.
     """
 
-    def __init__(self, name: str, done: Callable[[str, A], None], failed: Callable[[Exception], A]) -> None:
+    def __init__(
+        self,
+        name: str,
+        done: Callable[[str, A], None],
+        failed: Callable[[Exception], A],
+        shortest: float = SHORTEST_PAUSE,
+    ) -> None:
         self._name = name
+        self._shortest = shortest
         self._done = done
         self._failed = failed
         self._polls: dict[str, _Poll[A]] = {}
@@ -72,7 +81,7 @@ class Polls(Generic[A]):
         """Ask until there is an answer; does nothing when this is already under way."""
         if uid in self._polls:
             return
-        poll = self._polls[uid] = _Poll(ask)
+        poll = self._polls[uid] = _Poll(ask, self._shortest)
         poll.task = asyncio.create_task(self._run(uid, poll), name=f"{self._name}-{uid}")
 
     def hurry(self, uid: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 import msgspec
 
@@ -25,6 +26,10 @@ from driftstack_operator.pools.memory import Memories
 from driftstack_operator.pools.room import Room
 from driftstack_operator.settings import Settings
 from driftstack_operator.store import Store
+
+PAUSE: Final = 0.05
+"""Seconds between two questions, at least: refills are in no hurry, and knocking at closed doors was a quarter of a
+leader's work."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -76,13 +81,15 @@ class PoolAgents:
         self._room = room
         self._touch_pool = touch_pool
         self._touch_session = touch_session
-        self._polls: Polls[Answer] = Polls("warm", self._answered, lambda error: Answer(refusal=repr(error)))
+        self._polls: Polls[Answer] = Polls(
+            "warm", self._answered, lambda error: Answer(refusal=repr(error)), shortest=PAUSE
+        )
         self.refused: dict[str, str] = {}
 
     def ask(self, pod: PodView) -> None:
         """Have an agent asked until it answers, unless it is being asked or has answered."""
-        if not (pod.waits and pod.running and pod.address):
-            return  # a refill is in no hurry: nobody is called before the kubelet says that somebody is there
+        if not pod.waits or pod.over or not pod.address:
+            return
         answered = self._index.offered(pod.uid) or pod.uid in self._index.kept() or pod.uid in self.refused
         if answered or self._polls.running(pod.uid):
             return

@@ -10,7 +10,6 @@ import pytest
 from driftstack_common.agent_client import AgentError, AgentProblem, AgentTimeout, AgentUnreachable
 from driftstack_common.kinds.archetype import Device, Viewport
 from driftstack_common.protocol import Claim, Claimed, ProblemCode
-from driftstack_operator import polls as module
 from driftstack_operator.leadership.elector import NotLeading
 from driftstack_operator.sessions.claims import Claims, Target
 from driftstack_operator.sessions.decide import Refused
@@ -52,11 +51,6 @@ async def ask(agents: Scripted) -> Claimed | Refused:
     result = await asyncio.wait_for(answer, 5)
     assert not claims.running("s")
     return result
-
-
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SHORTEST_PAUSE", 0.0)
 
 
 @pytest.mark.parametrize(
