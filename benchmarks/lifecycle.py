@@ -23,6 +23,42 @@ from sessions import Client, open_client, warm_pods
 POOL = 4
 WARM_UP = 1
 
+TITLES = {
+    "life.session": "session: create to delete",
+    "life.session.create": "  POST to 201",
+    "life.session.connect": "  ready, and connected over CDP",
+    "life.session.goto": "  goto",
+    "life.session.screenshot": "  screenshot",
+    "life.session.delete": "  disconnect, DELETE to 204",
+    "life.browserless": "browserless: connect to close",
+    "life.browserless.connect": "  its browser started, and connected",
+    "life.browserless.goto": "  goto",
+    "life.browserless.screenshot": "  screenshot",
+    "life.browserless.close": "  close",
+    "life.launch": "Playwright, a launch per job",
+    "life.context": "Playwright, a context per job",
+}
+
+
+class Parts:
+    """Takes the times of a job's parts: each lasts from the one before it.
+
+    Args:
+        times: seconds by key, to add to.
+        job: key of the job.
+    """
+
+    def __init__(self, times: dict[str, list[float]], job: str) -> None:
+        self._times = times
+        self._job = job
+        self._since = time.perf_counter()
+
+    def done(self, part: str) -> None:
+        """A part is over."""
+        now = time.perf_counter()
+        self._times[f"{self._job}.{part}"].append(now - self._since)
+        self._since = now
+
 
 @dataclass
 class Jobs:
@@ -36,22 +72,31 @@ class Jobs:
     page: str
     local_page: str
     browserless: str
+    times: dict[str, list[float]]
 
     async def session(self) -> None:
         """A session of its own."""
+        parts = Parts(self.times, "life.session")
         session = await self.client.post()
+        parts.done("create")
         url = f"{self.api}/v1/sessions/{session['id']}/cdp"
         browser = await self.chromium.connect_over_cdp(url, headers={"Authorization": self.key})
-        await _work(browser.contexts[0].pages[0], self.page)
+        parts.done("connect")
+        await _work(browser.contexts[0].pages[0], self.page, parts)
         await browser.close()
         await self.client.delete(session["id"])
+        parts.done("delete")
 
     async def peer(self) -> None:
         """The same with browserless."""
+        parts = Parts(self.times, "life.browserless")
         browser = await self.chromium.connect_over_cdp(self.browserless)
         context = browser.contexts[0]
-        await _work(context.pages[0] if context.pages else await context.new_page(), self.local_page)
+        page = context.pages[0] if context.pages else await context.new_page()
+        parts.done("connect")
+        await _work(page, self.local_page, parts)
         await browser.close()
+        parts.done("close")
 
     async def launch(self) -> None:
         """A Chromium of its own on this machine."""
@@ -66,9 +111,13 @@ class Jobs:
         await context.close()
 
 
-async def _work(page: Page, url: str) -> None:
+async def _work(page: Page, url: str, parts: Parts | None = None) -> None:
     await page.goto(url)
+    if parts is not None:
+        parts.done("goto")
     await page.screenshot()
+    if parts is not None:
+        parts.done("screenshot")
 
 
 async def measure_async(run: Run) -> dict[str, list[float]]:
@@ -91,6 +140,7 @@ async def measure_async(run: Run) -> dict[str, list[float]]:
             page=installation.page,
             local_page=local_page,
             browserless=f"ws://127.0.0.1:{peer.port}/chromium",
+            times=times,
         )
         ways: dict[str, Callable[[], Awaitable[None]]] = {
             "life.session": jobs.session,
@@ -99,24 +149,19 @@ async def measure_async(run: Run) -> dict[str, list[float]]:
             "life.context": jobs.context,
         }
         for number in run.rounds(run.size + WARM_UP):
+            if number == WARM_UP:
+                times.clear()
             for key, job in ways.items():
                 started = time.perf_counter()
                 await job()
-                if number >= WARM_UP:
-                    times[key].append(time.perf_counter() - started)
+                times[key].append(time.perf_counter() - started)
     return times
 
 
 def measure(run: Run) -> Sequence[Series]:
-    """Return the time of a job, by way."""
+    """Return the time of a job, by way, and of the parts of two of them."""
     times = uvloop.run(measure_async(run))
-    titles = {
-        "life.session": "session: create to delete",
-        "life.browserless": "browserless: connect to close",
-        "life.launch": "Playwright, a launch per job",
-        "life.context": "Playwright, a context per job",
-    }
-    return [milliseconds(key, title, times[key]) for key, title in titles.items()]
+    return [milliseconds(key, title, times[key]) for key, title in TITLES.items()]
 
 
 ROW = Row(
