@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -74,6 +75,7 @@ def test_usage_is_right_from_the_first_step_to_after_the_record(
     assert [record.spec["reason"] for record in records] == ["Deleted", "BrowserCrashed"]
     eventually(lambda: used(account) == times(2), 10, "the usage of both records")
 
+    time.sleep(1.1)  # creationTimestamps have whole seconds: retention can't tell older ones from those of the same
     outnumber(installation, account.namespace)
     installation.run_kubectl("delete", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/component=operator")
     listed = SessionRecord.objects(kube, namespace=account.namespace)
