@@ -30,9 +30,9 @@ from driftstack_common.names import API_VERSION
 from driftstack_common.times import format_time, now
 from driftstack_operator.metrics import Metrics
 from driftstack_operator.pods.view import PodView
+from driftstack_operator.reasons import GAVE_WAY
 
 READY: Final = "Ready"
-GAVE_WAY: Final = "GaveWay"
 COMPONENT: Final = "driftstack-operator"
 PATIENCE: Final = 10.0
 """Seconds for which an Event is tried again that the API server's RBAC refuses, per namespace."""

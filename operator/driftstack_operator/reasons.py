@@ -10,6 +10,8 @@ from driftstack_common.kinds import Phase
 
 LONGEST_MESSAGE = 1024
 """Characters of a message that are kept; messages come from agents and kubelets, and records last."""
+GAVE_WAY = "GaveWay"
+"""Reason of a pool's condition and Event: its warm pods made room for a session's."""
 
 
 class Reason(StrEnum):

@@ -14,10 +14,9 @@ import msgspec
 from driftstack_common.kinds import Condition, Pool, PoolStatus
 from driftstack_common.names import LABEL_POOL, LABEL_STATE, STATE_WARM
 from driftstack_common.times import format_time
-from driftstack_operator.reasons import LONGEST_MESSAGE, End, Reason
+from driftstack_operator.reasons import GAVE_WAY, LONGEST_MESSAGE, End, Reason
 
 READY: Final = "Ready"
-GAVE_WAY: Final = "GaveWay"
 PACE: Final = 1.0
 """Seconds between two writes, at least."""
 LAZY: Final = 15.0
